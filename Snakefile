@@ -1,0 +1,53 @@
+"""Lipschitz continuity of neural networks: every figure is a target, rebuilt from raw data.
+
+    snakemake --cores 8 figures/double_descent.pdf
+"""
+
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+
+min_version("9.12")
+
+
+configfile: "config.yaml"
+
+
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from pipeline.run_lock import hold_folder  # noqa: E402
+from pipeline.workflow_setup import prepare_workflow  # noqa: E402
+
+SETUP = prepare_workflow(workflow, config)
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9_]+",
+    experiment=r"[a-z0-9_]+",
+    kind=r"[a-z_]+",
+    seed=r"\d+",
+    noise=r"\d+",
+    width=r"[1-9]\d*",
+    scale=SETUP.config.scale,
+    figure=r"[a-z0-9_]+",
+
+
+# Used with --sdm apptainer only; the environment in envs/ is the normal way.
+container: "docker://python:3.11-slim"
+
+
+include: "rules/data.smk"
+include: "rules/train.smk"
+include: "rules/bounds.smk"
+include: "rules/figures.smk"
+
+
+onstart:
+    hold_folder(workflow)
+
+
+rule all:
+    default_target: True
+    input:
+        expand("figures/{figure}.pdf", figure=SETUP.figures),

@@ -1,0 +1,45 @@
+"""Data and labels.
+
+REQUIRED INPUTS: none (MNIST-1D comes out of its generator; nothing is downloaded)
+
+OUTPUTS:
+    results/data/{dataset}/arrays.safetensors                            x_train y_train x_test y_test
+    results/data/{dataset}/manifest.json                                 source, shapes, checksums
+    results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors   noisy y_train, y_test
+"""
+
+
+rule prepare_data:
+    output:
+        arrays="results/data/{dataset}/arrays.safetensors",
+        manifest="results/data/{dataset}/manifest.json",
+    log:
+        "logs/prepare_data/{dataset}.log",
+    benchmark:
+        "benchmarks/runs/prepare_data/{dataset}.tsv"
+    params:
+        code=SETUP.code["prepare_data"],
+    message:
+        "Preparing {wildcards.dataset}"
+    shell:
+        "python scripts/prepare_data.py --dataset {wildcards.dataset} "
+        "--arrays {output.arrays:q} --manifest {output.manifest:q} --log {log:q}"
+
+
+rule inject_noise:
+    input:
+        arrays="results/data/{dataset}/arrays.safetensors",
+    output:
+        labels="results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors",
+    log:
+        "logs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.log",
+    benchmark:
+        "benchmarks/runs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.tsv"
+    params:
+        code=SETUP.code["inject_noise"],
+    message:
+        "Injecting {wildcards.noise} % label noise ({wildcards.kind}) into {wildcards.dataset}"
+    shell:
+        "python scripts/inject_noise.py --dataset {wildcards.dataset} --kind {wildcards.kind} "
+        "--percent {wildcards.noise} --seed {wildcards.seed} "
+        "--arrays {input.arrays:q} --labels {output.labels:q} --log {log:q}"

@@ -1,0 +1,66 @@
+"""Tables and figures.
+
+REQUIRED INPUTS: run.json (rules/train.smk) and bounds.csv (rules/bounds.smk) of every width
+
+OUTPUTS:
+    results/{scale}/tables/{experiment}.csv        a row per width, seed and point set, at the stop
+    figures/{figure}.pdf, .png, .json              the figure and where it comes from
+"""
+
+
+rule collect:
+    input:
+        summaries=lambda w: SETUP.runs(w.experiment, "run.json"),
+        bounds=lambda w: SETUP.runs(w.experiment, "bounds.csv"),
+    output:
+        table=report(
+            "results/{scale}/tables/{experiment}.csv",
+            caption="../docs/report/table.rst",
+            category="Tables",
+            labels={"table": "{experiment}", "scale": "{scale}"},
+        ),
+    log:
+        "logs/collect/{scale}/{experiment}.log",
+    benchmark:
+        "benchmarks/runs/collect/{scale}/{experiment}.tsv"
+    localrule: True
+    params:
+        code=SETUP.code["collect"],
+    message:
+        "Collecting the table of {wildcards.experiment}"
+    shell:
+        "python scripts/collect.py --summaries {input.summaries:q} --bounds {input.bounds:q} "
+        "--table {output.table:q} --log {log:q}"
+
+
+rule plot:
+    input:
+        table=lambda w: SETUP.figure_table(w.figure),
+        style="scripts/style.mplstyle",
+    output:
+        pdf=report(
+            "figures/{figure}.pdf",
+            caption="../docs/report/{figure}.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "format": "pdf"},
+        ),
+        png=report(
+            "figures/{figure}.png",
+            caption="../docs/report/{figure}.rst",
+            category="Figures",
+            labels={"figure": "{figure}", "format": "png"},
+        ),
+        sidecar="figures/{figure}.json",
+    log:
+        "logs/plot/{figure}.log",
+    benchmark:
+        "benchmarks/runs/plot/{figure}.tsv"
+    localrule: True
+    params:
+        context=lambda w: SETUP.figure_context(w.figure),
+    message:
+        "Drawing figures/{wildcards.figure}"
+    shell:
+        "python scripts/plot_{wildcards.figure}.py --table {input.table:q} --style {input.style:q} "
+        "--context {params.context:q} --pdf {output.pdf:q} --png {output.png:q} "
+        "--sidecar {output.sidecar:q} --log {log:q}"

@@ -1,0 +1,131 @@
+"""Lipschitz bounds of every kept checkpoint of one training run, on training and test points."""
+
+import argparse
+import csv
+import io
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lipschitz.bounds import LowerBound, UpperBound, lower_bound, upper_bound
+from lipschitz.datasets import DATASETS
+from lipschitz.models import fcn
+from pipeline.command import CommandError, run
+from pipeline.config import BoundsJob
+from pipeline.device import choose_device
+from pipeline.files import read_tensors, write_text
+from pipeline.training_job import hidden_sizes
+
+POINT_SETS = {"train": "x_train", "test": "x_test"}
+
+_ROUNDING = 1e-6
+"""Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write one row per seed, epoch and point set."""
+    torch.set_num_threads(arguments.threads)
+    device = choose_device(arguments.device)
+    job = BoundsJob.model_validate_json(arguments.settings)
+    arrays, _ = read_tensors(arguments.arrays)
+    points = {name: arrays[key].to(device) for name, key in POINT_SETS.items()}
+    checkpoints, _ = read_tensors(arguments.checkpoints)
+    rows = [
+        row | {"code": arguments.code}
+        for seed, epoch, model in _models(job, arguments.width, checkpoints, points["train"])
+        for row in _bounds_of(model.to(device), seed, epoch, points, job)
+    ]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(arguments.bounds, text.getvalue())
+
+
+def _models(
+    job: BoundsJob, width: int, checkpoints: dict[str, torch.Tensor], x: torch.Tensor
+) -> Iterator[tuple[int, int, torch.nn.Module]]:
+    """Seed, epoch and network of every checkpoint, in order."""
+    states: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
+    for key, weight in checkpoints.items():
+        seed, epoch, name = key.split("/")
+        place = int(seed.removeprefix("seed~")), int(epoch.removeprefix("epoch~"))
+        states.setdefault(place, {})[name] = weight
+    for (seed, epoch), state in sorted(states.items()):
+        model = fcn(
+            x.shape[1],
+            hidden_sizes(job.model, width),
+            DATASETS[job.dataset].classes,
+            activation_on_output=job.model.output_activation,
+        )
+        model.load_state_dict(state)
+        yield seed, epoch, model
+
+
+def _bounds_of(
+    model: torch.nn.Module, seed: int, epoch: int, points: dict[str, torch.Tensor], job: BoundsJob
+) -> Iterator[dict[str, Any]]:
+    ord = math.inf if job.bounds.ord == "inf" else job.bounds.ord
+    started = time.perf_counter()
+    upper = upper_bound(model, tuple(points["train"].shape[1:]), method=job.bounds.upper, ord=ord)
+    upper_seconds = time.perf_counter() - started
+    for name, x in points.items():
+        started = time.perf_counter()
+        lower = lower_bound(model, x, ord=ord)
+        lower_seconds = time.perf_counter() - started
+        _check_order(lower, upper, f"seed {seed}, epoch {epoch}, {name} points")
+        yield {
+            "seed": seed,
+            "epoch": epoch,
+            "points": name,
+            "number_of_points": len(x),
+            "c_lower": lower.max,
+            "c_avg": lower.mean,
+            "c_rms": lower.rms,
+            "worst_point": lower.argmax,
+            "log10_c_upper": upper.log10,
+            "upper_kind": upper.kind,
+            "upper_certified": upper.certified,
+            "upper_method": upper.method,
+            "lower_kind": "lower",
+            "lower_certified": False,
+            "lower_method": "exact Jacobian norms",
+            "ord": job.bounds.ord,
+            "dtype": str(x.dtype).removeprefix("torch."),
+            "upper_seconds": round(upper_seconds, 6),
+            "lower_seconds": round(lower_seconds, 6),
+        }
+
+
+def _check_order(lower: LowerBound, upper: UpperBound, where: str) -> None:
+    """Stop if C_avg <= C_rms <= C_lower <= C_upper fails by more than rounding."""
+    chain = {
+        "C_avg": lower.mean,
+        "C_rms": lower.rms,
+        "C_lower": lower.max,
+        "C_upper": upper.value,
+    }
+    names = list(chain)
+    for small, large in zip(names, names[1:], strict=False):
+        if not chain[small] <= chain[large] * (1 + _ROUNDING):
+            raise CommandError(
+                f"{where}: {small} = {chain[small]!r} exceeds {large} = {chain[large]!r}, which "
+                "cannot be; one of the two is wrong. Nothing was written."
+            )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="input: safetensors")
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--settings", required=True, help="pipeline.config.BoundsJob as JSON")
+    parser.add_argument("--code", default="", help="fingerprint of the program")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--bounds", type=Path, required=True, help="output: CSV")
+    run(parser, main)

@@ -1,0 +1,42 @@
+"""Change a share of the training labels; the test labels stay as they are."""
+
+import argparse
+from pathlib import Path
+
+from lipschitz.datasets import DATASETS
+from lipschitz.label_noise import NOISE_KINDS, inject
+from pipeline.command import run
+from pipeline.files import read_arrays, write_arrays
+from pipeline.progress import LOG
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the labels that training sees (``y_train``) and the untouched test labels (``y_test``)."""
+    arrays = read_arrays(arguments.arrays)
+    clean = arrays["y_train"]
+    noisy = inject(
+        clean,
+        arguments.percent,
+        kind=arguments.kind,
+        classes=DATASETS[arguments.dataset].classes,
+        seed=arguments.seed,
+    )
+    LOG.info(
+        "%s noise of %d %%: %d of %d labels differ",
+        arguments.kind,
+        arguments.percent,
+        (noisy != clean).sum(),
+        len(clean),
+    )
+    write_arrays(arguments.labels, {"y_train": noisy, "y_test": arrays["y_test"]})
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
+    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
+    parser.add_argument("--kind", required=True, choices=sorted(NOISE_KINDS))
+    parser.add_argument("--percent", type=int, required=True, help="0 to 100")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--labels", type=Path, required=True, help="output: safetensors")
+    run(parser, main)

@@ -1,0 +1,15 @@
+"""Lower and upper bounds on the Lipschitz constant of a network."""
+
+from lipschitz.bounds.lower import LowerBound, lower_bound
+from lipschitz.bounds.rules import UnknownLayerError, register_rule
+from lipschitz.bounds.upper import Layer, UpperBound, upper_bound
+
+__all__ = [
+    "Layer",
+    "LowerBound",
+    "UnknownLayerError",
+    "UpperBound",
+    "lower_bound",
+    "register_rule",
+    "upper_bound",
+]

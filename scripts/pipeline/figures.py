@@ -1,0 +1,121 @@
+"""The visual language of all figures: what each quantity looks like, bands, marks and saving."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+
+mpl.use("agg")
+
+import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import NullFormatter, ScalarFormatter  # noqa: E402
+
+from pipeline.files import write_bytes  # noqa: E402
+
+
+class Look(NamedTuple):
+    """Colour (Okabe & Ito, distinct in grey too), marker, line style and label of a quantity."""
+
+    color: str
+    marker: str
+    line: str
+    label: str
+
+
+LOOKS = {
+    "c_upper": Look("#D55E00", "^", "-", r"$C_\mathrm{upper}$  (layer product)"),
+    "c_lower": Look("#0072B2", "o", "-", r"$C_\mathrm{lower}$  (largest Jacobian norm)"),
+    "c_avg": Look("#7A7A7A", "s", "-", r"$C_\mathrm{avg}$  (mean Jacobian norm)"),
+    "train": Look("#009E73", "o", "--", "training"),
+    "test": Look("#000000", "D", "-", "test"),
+}
+
+
+def use_style(style: Path) -> None:
+    """Apply the project's style sheet."""
+    plt.style.use(style)
+
+
+def draw_seeds(axes: Axes, data: pd.DataFrame, x: str, y: str, look: Look) -> None:
+    """Mean over seeds with a band of one standard deviation, and a faint line per seed.
+
+    ``data`` has one row per seed and value of ``x``. Non-finite values are left out. Where some
+    seeds stopped at the epoch cap the mean's marker is hollow.
+    """
+    finite = data[np.isfinite(data[y])].sort_values(x)
+    for _, one in finite.groupby("seed"):
+        axes.plot(one[x], one[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
+    groups = finite.groupby(x)
+    mean, deviation = groups[y].mean(), groups[y].std().fillna(0)
+    axes.fill_between(
+        mean.index, mean - deviation, mean + deviation, color=look.color, alpha=0.18, linewidth=0
+    )
+    axes.plot(mean.index, mean, color=look.color, linestyle=look.line, label=look.label)
+    capped = groups["stop_reason"].apply(lambda reasons: (reasons == "epoch_cap").any())
+    for hollow in (False, True):
+        part = mean[capped == hollow]
+        axes.plot(
+            part.index,
+            part,
+            linestyle="none",
+            marker=look.marker,
+            color=look.color,
+            markerfacecolor="white" if hollow else look.color,
+            markeredgewidth=0.8,
+        )
+
+
+def mark_diverged(axes: Axes, data: pd.DataFrame, x: str) -> None:
+    """A cross on the upper edge over each ``x`` at which a seed diverged."""
+    where = sorted(data.loc[data["stop_reason"] == "diverged", x].unique())
+    if where:
+        axes.plot(
+            where,
+            [1.0] * len(where),
+            linestyle="none",
+            marker="X",
+            markersize=5,
+            color="#CC0000",
+            transform=axes.get_xaxis_transform(),
+            clip_on=False,
+            label="a seed diverged",
+        )
+
+
+def draw_threshold(axes: Axes, width: float) -> None:
+    """The interpolation threshold as a vertical line."""
+    axes.axvline(width, color="#444444", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
+
+
+def width_axis(axes: Axes, widths: Sequence[int]) -> None:
+    """Logarithmic axis with ticks at the powers of two among ``widths``."""
+    axes.set_xscale("log", base=2)
+    powers = [w for w in sorted(widths) if w & (w - 1) == 0] or sorted(widths)
+    axes.set_xticks(powers[:: max(1, -(-len(powers) // 8))])
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def plain_log_axis(axes: Axes) -> None:
+    """Logarithmic y axis whose major ticks read as plain numbers, with few minor ones labelled."""
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    low, high = axes.get_ylim()
+    axes.yaxis.set_minor_formatter(
+        ScalarFormatter(useOffset=False) if high / low < 30 else NullFormatter()
+    )
+
+
+def save(figure: Figure, pdf: Path, png: Path) -> None:
+    """Write both formats without dates, so that equal figures are equal files."""
+    for path, metadata in ((pdf, {"CreationDate": None}), (png, {"Software": None})):
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=path.suffix[1:], metadata=metadata)
+        write_bytes(path, buffer.getvalue())
+    plt.close(figure)

@@ -1,0 +1,121 @@
+"""Whole files or none: every output is written beside its place, synced and renamed."""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import safetensors
+import safetensors.numpy
+
+if TYPE_CHECKING:
+    import numpy
+    import torch
+
+_METADATA_KEY = "json"  # one key only: safetensors does not keep the order of several
+
+
+class OutputError(OSError):
+    """An output could not be written."""
+
+
+class DamagedFileError(RuntimeError):
+    """A file is truncated, altered or not of the expected kind."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace ``path`` by ``content``, or leave it untouched.
+
+    Raises :class:`OutputError` saying what is in the way: no space, no permission.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", delete=False
+        ) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot write {path} ({len(content):,} bytes): {error.strerror}{_space_left(path)}. "
+            "What was there before is unchanged."
+        ) from error
+
+
+def write_text(path: Path, content: str) -> None:
+    """:func:`write_bytes` in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented JSON with a final newline; keys keep their order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_arrays(
+    path: Path, arrays: "Mapping[str, numpy.ndarray]", metadata: Mapping[str, Any] | None = None
+) -> None:
+    """NumPy arrays as safetensors, with JSON metadata; equal contents give equal bytes."""
+    write_bytes(path, safetensors.numpy.save(dict(arrays), _pack(metadata)))
+
+
+def write_tensors(
+    path: Path, tensors: "Mapping[str, torch.Tensor]", metadata: Mapping[str, Any] | None = None
+) -> None:
+    """Tensors as safetensors, with JSON metadata; equal contents give equal bytes."""
+    import safetensors.torch
+
+    contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
+    write_bytes(path, safetensors.torch.save(contiguous, _pack(metadata)))
+
+
+def read_arrays(path: Path) -> "dict[str, numpy.ndarray]":
+    """The arrays of a safetensors file. Raises :class:`DamagedFileError`."""
+    try:
+        return safetensors.numpy.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise DamagedFileError(f"{path} is damaged ({error}); delete it to have it rebuilt") from error
+
+
+def read_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
+    """Tensors (on the CPU) and metadata of a safetensors file. Raises :class:`DamagedFileError`."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return tensors, json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
+    except (safetensors.SafetensorError, ValueError) as error:
+        raise DamagedFileError(f"{path} is damaged ({error}); delete it to have it rebuilt") from error
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _pack(metadata: Mapping[str, Any] | None) -> dict[str, str] | None:
+    return None if metadata is None else {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _space_left(path: Path) -> str:
+    folder = next((p for p in path.absolute().parents if p.exists()), None)
+    if folder is None:
+        return ""
+    return f", {shutil.disk_usage(folder).free:,} bytes free in {folder}"

@@ -1,0 +1,92 @@
+"""From settings and files to a training run, and from a finished run to its outputs."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import torch
+
+from lipschitz.datasets import DATASETS
+from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
+from lipschitz.schedules import build_schedule
+from lipschitz.training.losses import LOSSES
+from lipschitz.training.run import Points, Record, Settings, TrainingRun
+from lipschitz.training.stacked import StackedFCN
+from pipeline.config import Model, Training, TrainingJob
+from pipeline.seeds import derive_seed
+
+_OUTPUT_SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
+
+
+def build_run(
+    job: TrainingJob, width: int, train: Points, test: Points, device: torch.device
+) -> TrainingRun:
+    """A run at initialisation: every seed of one width, side by side on ``device``."""
+    stack = StackedFCN(
+        [w.to(device) for w in _initial_weights(job, width, train.x.shape[1])],
+        output_slope=_OUTPUT_SLOPES[job.model.output_activation],
+        loss=LOSSES[job.training.loss],
+        clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
+        largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
+    )
+    points = [Points(p.x.to(device), p.y.to(device)) for p in (train, test)]
+    settings = _settings(job.training, derive_seed(job.random_seed, "batch order", width=width))
+    return TrainingRun(stack, range(job.seeds), *points, settings)
+
+
+def hidden_sizes(model: Model, width: int) -> list[int]:
+    """Widths of the hidden layers."""
+    return [width] * model.hidden_layers
+
+
+def history_csv(records: Sequence[Record]) -> str:
+    """Records as CSV, by seed and epoch."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [f.name for f in fields(Record)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(r) for r in sorted(records, key=lambda r: (r.seed, r.epoch)))
+    return text.getvalue()
+
+
+def summary(run: TrainingRun) -> list[dict[str, Any]]:
+    """Where each seed stopped, why, and its losses there."""
+    last = {record.seed: record for record in sorted(run.records, key=lambda r: r.epoch)}
+    return [
+        {"seed": seed, "stop_reason": run.stopped[seed], "epochs": last[seed].epoch}
+        | {k: v for k, v in asdict(last[seed]).items() if k not in ("seed", "epoch")}
+        for seed in sorted(last)
+    ]
+
+
+def _initial_weights(job: TrainingJob, width: int, inputs: int) -> list[torch.Tensor]:
+    models = [
+        seeded_fcn(
+            derive_seed(job.random_seed, "initialisation", width=width, seed=seed),
+            inputs,
+            hidden_sizes(job.model, width),
+            DATASETS[job.dataset].classes,
+            activation_on_output=job.model.output_activation,
+        )
+        for seed in range(job.seeds)
+    ]
+    return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
+
+
+def _settings(training: Training, order_seed: int) -> Settings:
+    schedule = training.schedule.model_dump()
+    return Settings(
+        learning_rate=training.learning_rate,
+        schedule=build_schedule(schedule.pop("name"), **schedule),
+        batch_size=training.batch_size,
+        min_epochs=training.min_epochs,
+        max_epochs=training.max_epochs,
+        target_gradient_norm=training.target_gradient_norm,
+        gradient_norm_every=training.gradient_norm_every,
+        record_every=training.record_every,
+        keep_epochs=frozenset(training.keep_epochs),
+        shuffle=training.shuffle,
+        order_seed=order_seed,
+    )

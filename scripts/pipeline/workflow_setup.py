@@ -1,0 +1,117 @@
+"""Everything the Snakefile needs that is not a rule. Imports neither torch nor pandas."""
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+from snakemake.shell import shell
+
+from pipeline.config import Config, ConfigError, load_config
+from pipeline.fingerprint import fingerprint
+from pipeline.run_lock import remove_stale_locks
+
+SCRIPTS = Path(__file__).resolve().parents[1]
+
+EXPERIMENT_OF_FIGURE = {"double_descent": "double_descent"}
+
+
+@dataclass(frozen=True)
+class WorkflowSetup:
+    """The checked configuration, and the paths and parameters that rules derive from it."""
+
+    config: Config
+
+    @property
+    def figures(self) -> list[str]:
+        """Names of all figure targets."""
+        return sorted(EXPERIMENT_OF_FIGURE)
+
+    @cached_property
+    def code(self) -> dict[str, str]:
+        """Fingerprint of each command line in scripts/ with everything of ours that it imports."""
+        return {path.stem: fingerprint(path) for path in sorted(SCRIPTS.glob("*.py"))}
+
+    @property
+    def gpus(self) -> int:
+        """GPUs that a training or bounds job reserves."""
+        return 1 if self.config.device == "cuda" else 0
+
+    @property
+    def runtime_options(self) -> str:
+        """Options of train.py that do not change its results."""
+        c = self.config
+        return (
+            f"--device {c.device} --save-every {c.save_every} --progress-every {c.progress_every}"
+        )
+
+    def arrays(self, experiment: str) -> str:
+        """Prepared data of an experiment."""
+        return f"results/data/{self.config.setup(experiment).dataset}/arrays.safetensors"
+
+    def labels(self, experiment: str, noise: str) -> str:
+        """Labels of an experiment at a noise level."""
+        setup = self.config.setup(experiment)
+        kind = f"{setup.label_noise.kind}~{setup.label_noise.seed}"
+        return f"results/labels/{setup.dataset}/{kind}/noise~{noise}/labels.safetensors"
+
+    def runs(self, experiment: str, name: str) -> list[str]:
+        """File ``name`` of every run of an experiment, by width."""
+        setup = self.config.setup(experiment)
+        root = f"results/{self.config.scale}/{experiment}/noise~{setup.label_noise.percent}"
+        return [f"{root}/width~{width}/{name}" for width in sorted(setup.widths)]
+
+    def table(self, experiment: str) -> str:
+        """The tidy table of an experiment."""
+        return f"results/{self.config.scale}/tables/{experiment}.csv"
+
+    def figure_table(self, figure: str) -> str:
+        """The table that a figure is drawn from. Raises ``WorkflowError`` for an unknown figure."""
+        if figure not in EXPERIMENT_OF_FIGURE:
+            known = ", ".join(f"figures/{name}.pdf" for name in self.figures)
+            raise WorkflowError(f"there is no figure named {figure}. Figures to be had: {known}")
+        return self.table(EXPERIMENT_OF_FIGURE[figure])
+
+    def training_memory_mb(self, experiment: str, width: int) -> int:
+        """Memory of a training job: the interpreter, and activations with their derivatives."""
+        setup = self.config.setup(experiment)
+        layers = setup.model.hidden_layers
+        activations = 2 * 4 * setup.seeds * layers * width * setup.training.batch_size
+        return 1000 + 2 * activations // 10**6
+
+    def figure_context(self, figure: str) -> str:
+        """What a figure and its sidecar say about their origin, as JSON."""
+        experiment = EXPERIMENT_OF_FIGURE[figure]
+        steps = ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
+        return json.dumps(
+            {
+                "scale": self.config.scale,
+                "settings": self.config.setup(experiment).model_dump(mode="json")
+                | {"random_seed": self.config.random_seed},
+                "departures": self.config.departures(experiment),
+                "code": {step: self.code[step] for step in [*steps, f"plot_{figure}"]},
+            }
+        )
+
+
+def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
+    """Check the configuration and clear what a killed call left behind.
+
+    ``workflow`` is Snakemake's object of that name. Raises its ``WorkflowError`` with an
+    explanation and no traceback.
+    """
+    try:
+        setup = WorkflowSetup(load_config(raw_config))
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+    if workflow.is_main_process:
+        remove_stale_locks(Path.cwd())
+    # jobs run in the environment that snakemake itself was started from, activated or not
+    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+    return setup

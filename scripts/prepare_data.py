@@ -1,0 +1,36 @@
+"""Make a registered data set and check that it is the right one, number by number."""
+
+import argparse
+from pathlib import Path
+
+from lipschitz.datasets import DATASETS, prepare
+from pipeline.command import run
+from pipeline.files import sha256, write_arrays, write_json
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Write the arrays as safetensors and a manifest beside them."""
+    dataset = DATASETS[arguments.dataset]
+    arrays = prepare(arguments.dataset).named()
+    write_arrays(arguments.arrays, arrays)
+    write_json(
+        arguments.manifest,
+        {
+            "dataset": arguments.dataset,
+            "source": dataset.source,
+            "classes": dataset.classes,
+            "arrays": {
+                name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()
+            },
+            "sha256 of the arrays": dataset.sha256,
+            "sha256 of the file": sha256(arguments.arrays),
+        },
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
+    parser.add_argument("--arrays", type=Path, required=True, help="output: safetensors")
+    parser.add_argument("--manifest", type=Path, required=True, help="output: JSON")
+    run(parser, main)

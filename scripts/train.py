@@ -1,0 +1,110 @@
+"""Train all seeds of one width to the stopping rule; an interrupted call goes on where it was."""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from lipschitz.training.run import Points, TrainingRun
+from pipeline.command import run
+from pipeline.config import TrainingJob
+from pipeline.device import choose_device
+from pipeline.files import read_tensors, sha256, write_json, write_tensors, write_text
+from pipeline.progress import LOG, Progress, Timer
+from pipeline.resume import Interruption, SavedState, only_process, state_key
+from pipeline.training_job import build_run, history_csv, summary
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Train, saving now and then, and write checkpoints, history and summary at the end."""
+    folder = arguments.checkpoints.parent
+    with only_process(folder):
+        key = state_key(
+            arguments.settings,
+            arguments.code,
+            str(arguments.width),
+            sha256(arguments.arrays),
+            sha256(arguments.labels),
+        )
+        if _is_done(arguments, key):
+            LOG.info("%s is complete already", folder)
+            return
+        torch.set_num_threads(arguments.threads)
+        training = _build(arguments)
+        saved = SavedState(folder, key)
+        _train(training, saved, arguments)
+        _write(training, key, arguments)
+        saved.clear()
+
+
+def _build(arguments: argparse.Namespace) -> TrainingRun:
+    job = TrainingJob.model_validate_json(arguments.settings)
+    arrays, _ = read_tensors(arguments.arrays)
+    labels, _ = read_tensors(arguments.labels)
+    train, test = (Points(arrays[f"x_{p}"], labels[f"y_{p}"]) for p in ("train", "test"))
+    if job.training.batch_size > len(train.y):
+        LOG.warning(
+            "training.batch_size is %d and there are %d points: every epoch is one batch",
+            job.training.batch_size,
+            len(train.y),
+        )
+    return build_run(job, arguments.width, train, test, choose_device(arguments.device))
+
+
+def _train(training: TrainingRun, saved: SavedState, arguments: argparse.Namespace) -> None:
+    interruption, save_timer = Interruption(), Timer(arguments.save_every)
+    if (state := saved.load()) is not None:
+        training.restore(*state)
+        LOG.info("going on from epoch %d, found in %s", training.epoch, saved.path)
+    progress = Progress(f"width {arguments.width:<6}", arguments.progress_every, training.epoch)
+    while not training.finished:
+        training.advance()
+        progress.report(training)
+        if save_timer.due() or interruption.requested:
+            saved.save(*training.state())
+        interruption.exit_if_requested(f"saved epoch {training.epoch} in {saved.path}")
+
+
+def _write(training: TrainingRun, key: str, arguments: argparse.Namespace) -> None:
+    write_tensors(arguments.checkpoints, training.kept)
+    write_text(arguments.history, history_csv(training.records))
+    write_json(
+        arguments.summary,
+        {
+            "width": arguments.width,
+            "parameters": training.parameter_count,
+            "seeds": summary(training),
+            "settings": json.loads(arguments.settings),
+            "code": arguments.code,
+            "torch": torch.__version__,
+            "device": training.device.type,
+            "threads": arguments.threads,
+            "key": key,
+        },
+    )
+
+
+def _is_done(arguments: argparse.Namespace, key: str) -> bool:
+    """Whether another process has finished this very job while this one waited for it."""
+    outputs = (arguments.checkpoints, arguments.history, arguments.summary)
+    if not all(path.exists() for path in outputs):
+        return False
+    return json.loads(arguments.summary.read_text()).get("key") == key
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
+    parser.add_argument("--labels", type=Path, required=True, help="input: labels")
+    parser.add_argument("--width", type=int, required=True)
+    parser.add_argument("--settings", required=True, help="pipeline.config.TrainingJob as JSON")
+    parser.add_argument("--code", default="", help="fingerprint of the program")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--save-every", type=float, default=20, help="seconds")
+    parser.add_argument("--progress-every", type=float, default=5, help="seconds")
+    parser.add_argument("--checkpoints", type=Path, required=True, help="output: safetensors")
+    parser.add_argument("--history", type=Path, required=True, help="output: CSV")
+    parser.add_argument("--summary", type=Path, required=True, help="output: JSON")
+    run(parser, main)
