@@ -54,7 +54,7 @@ def jacobian_norms(
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     if x.dim() < 2 or len(x) == 0:
         raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
-    dense = _dense_layers(model)
+    dense = _dense_layers(model, flat=x.dim() == 2)
     with torch.no_grad():
         jacobians = (
             _autograd_jacobians(model, x, batch_size)
@@ -82,9 +82,12 @@ class _DenseLayer:
     """Slope of the activation behind the layer for negative values; 1 without activation."""
 
 
-def _dense_layers(model: nn.Module) -> list[_DenseLayer] | None:
-    """The layers of a plain fully connected piecewise linear net, or None for anything else."""
-    if type(model) is not nn.Sequential:
+def _dense_layers(model: nn.Module, *, flat: bool) -> list[_DenseLayer] | None:
+    """The layers of a plain fully connected piecewise linear net, or None for anything else.
+
+    ``flat`` says that inputs are vectors; others need a Flatten in front.
+    """
+    if type(model) is not nn.Sequential or any(map(_has_hooks, model.modules())):
         return None
     layers: list[_DenseLayer] = []
     for module in model:
@@ -96,9 +99,17 @@ def _dense_layers(model: nn.Module) -> list[_DenseLayer] | None:
             if slope != 1 and last.slope != 1:
                 return None
             layers.append(_DenseLayer(last.weight, last.bias, min(slope, last.slope)))
-        elif not (type(module) is nn.Flatten and module.start_dim == 1 and not layers):
+        elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
+            flat = True
+        else:
+            return None
+        if not flat:
             return None
     return layers or None
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
 def _slope(module: nn.Module) -> float | None:
@@ -175,14 +186,12 @@ def _autograd_jacobians(
         frozen = frozen.to(memory_format=torch.channels_last)
         x = x.contiguous(memory_format=torch.channels_last)
     for chunk in x.split(batch_size or _autograd_batch_size(x)):
+        points = chunk.detach().requires_grad_()
         with torch.enable_grad():
-            points = chunk.detach().requires_grad_()
-            outputs = frozen(points).flatten(1)
+            sums = frozen(points).flatten(1).sum(0).unbind()
         rows = [
-            torch.autograd.grad(
-                outputs[:, k].sum(), points, retain_graph=k + 1 < outputs.shape[1]
-            )[0]
-            for k in range(outputs.shape[1])
+            torch.autograd.grad(total, points, retain_graph=k + 1 < len(sums))[0]
+            for k, total in enumerate(sums)
         ]
         yield torch.stack([row.flatten(1) for row in rows], 1)
 

@@ -104,10 +104,11 @@ def _leaves(
     model: nn.Module, input_shape: tuple[int, ...]
 ) -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     """Path, module and input shape of the layers of nested Sequentials, in order of execution."""
-    point = torch.empty(1, *input_shape, device="meta")
+    like = next(model.parameters(), torch.empty(0))
+    points = like.new_empty(0, *input_shape)
     for path, module in _flatten("", model):
-        yield path, module, tuple(point.shape[1:])
-        point = _output_on_meta(path, module, point)
+        yield path, module, tuple(points.shape[1:])
+        points = _forward_no_points(path, module, points)
 
 
 def _flatten(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
@@ -118,13 +119,15 @@ def _flatten(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         yield from _flatten(f"{path}.{name}" if path else name, child)
 
 
-def _output_on_meta(path: str, module: nn.Module, point: Tensor) -> Tensor:
-    """Shape of the output of a layer, found without computing it."""
+def _forward_no_points(path: str, module: nn.Module, points: Tensor) -> Tensor:
+    """Output for an empty batch: tells the shape and costs nothing."""
+    in_eval_mode = copy.copy(module)
+    in_eval_mode.training = False
     try:
         with torch.no_grad():
-            return copy.deepcopy(module).eval().to("meta", dtype=torch.float32)(point)
+            return in_eval_mode(points)
     except RuntimeError as error:
-        shape = tuple(point.shape[1:])
+        shape = tuple(points.shape[1:])
         raise ValueError(
             f"layer {path or 'model'} rejects an input of shape {shape}: {error}"
         ) from error

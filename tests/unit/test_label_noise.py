@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lipschitz.label_noise import NOISE_KINDS, inject
+
+BALANCED = np.tile(np.arange(10), 5000)
+
+percents = st.integers(0, 100)
+labels = st.lists(st.integers(0, 9), min_size=1, max_size=200).map(np.array)
+
+
+@given(labels, percents)
+def test_pair_swaps_keep_class_counts_and_move_the_right_share(clean, percent):
+    positions = np.arange(len(clean))
+    moved = inject(positions, percent, kind="pair_swap", classes=10)
+    assert (moved != positions).sum() == 2 * (len(clean) * percent // 100 // 2)
+    assert np.array_equal(moved[moved], positions), "swaps undo themselves"
+    noisy = inject(clean, percent, kind="pair_swap", classes=10)
+    assert np.array_equal(noisy, clean[moved])
+    assert np.array_equal(np.bincount(noisy, minlength=10), np.bincount(clean, minlength=10))
+
+
+@given(labels, percents, percents, st.sampled_from(sorted(NOISE_KINDS)))
+def test_noise_is_nested_in_the_percentage(clean, one, other, kind):
+    low, high = sorted((one, other))
+    # positions as labels say exactly which points a level touches
+    positions = np.arange(1000, 1000 + len(clean))
+    at_low = inject(positions, low, kind=kind, classes=1000)
+    at_high = inject(positions, high, kind=kind, classes=1000)
+    touched = at_low != positions
+    assert np.array_equal(at_low[touched], at_high[touched])
+
+
+@pytest.mark.parametrize(
+    ("percent", "differ"), [(0, 0), (10, 0.090), (20, 0.180), (50, 0.452), (90, 0.812), (100, 0.903)]
+)
+def test_share_of_labels_that_really_differ(percent, differ):
+    noisy = inject(BALANCED, percent, kind="pair_swap", classes=10)
+    assert (noisy != BALANCED).mean() == pytest.approx(differ, abs=0.004)
+
+
+def test_pairs_are_those_of_the_published_permutation():
+    np.random.seed(42)
+    order = np.arange(4000)
+    np.random.shuffle(order)
+    swapped = inject(np.arange(4000), 20, kind="pair_swap", classes=10)
+    pairs = order[:800].reshape(-1, 2)
+    assert np.array_equal(swapped[pairs], pairs[:, ::-1])
+    assert (swapped != np.arange(4000)).sum() == 800
+
+
+def test_uniform_relabels_the_share_and_keeps_a_tenth_by_chance():
+    noisy = inject(BALANCED, 40, kind="uniform", classes=10)
+    assert (noisy != BALANCED).mean() == pytest.approx(0.4 * 0.9, abs=0.01)
+    assert np.bincount(noisy, minlength=10).min() > 4500
+
+
+@pytest.mark.parametrize("kind", sorted(NOISE_KINDS))
+def test_the_labels_handed_in_are_left_alone(kind):
+    clean = BALANCED.copy()
+    inject(clean, 100, kind=kind, classes=10)
+    assert np.array_equal(clean, BALANCED)
+
+
+@pytest.mark.parametrize("percent", [-1, 101])
+def test_percentage_out_of_range_is_refused(percent):
+    with pytest.raises(ValueError, match="0 to 100"):
+        inject(BALANCED, percent, kind="pair_swap", classes=10)
+
+
+def test_unknown_kind_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="pair_swap, uniform"):
+        inject(BALANCED, 10, kind="shuffle", classes=10)
