@@ -65,8 +65,8 @@ def draw(data: pd.DataFrame, context: dict[str, Any]) -> Figure:
     mark_diverged(panels["bounds"], data, "width")
     panels["loss"].tick_params(labelbottom=False)
     panels["bounds"].legend(loc="upper left", bbox_to_anchor=(0, 0.99))
-    panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 4)
-    panels["loss"].legend(loc="lower left", ncols=2)
+    panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
+    panels["loss"].legend(loc="lower left")
     _annotate(figure, panels["bounds"], data, context)
     return figure
 
@@ -96,7 +96,7 @@ def _draw_bounds(axes: Axes, data: pd.DataFrame) -> None:
 def _draw_losses(axes: Axes, data: pd.DataFrame) -> None:
     for name in ("test", "train"):
         draw_seeds(axes, data, "width", f"{name}_loss", LOOKS[name])
-    axes.set_yscale("log")
+    plain_log_axis(axes)
     axes.set(title="b", ylabel="cross-entropy (nats)")
 
 

@@ -86,6 +86,20 @@ class Model(_Section):
     output_activation: Literal["relu", "leaky_relu", "identity"] = Field(
         description="activation behind the last layer (the paper: relu; leaky_relu has slope 0.01)"
     )
+    minimum_alive_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        description="an initialisation is redrawn while some class has a positive logit on a "
+        "smaller share of its own training points, because a ReLU output that starts dead stays "
+        "dead; 0: never redrawn (the paper)"
+    )
+
+    @model_validator(mode="after")
+    def _alive_share_needs_relu(self) -> Self:
+        if self.minimum_alive_share > 0 and self.output_activation != "relu":
+            raise ValueError(
+                f"minimum_alive_share is for output_activation relu, not {self.output_activation}; "
+                "set it to 0"
+            )
+        return self
 
 
 class Training(_Section):

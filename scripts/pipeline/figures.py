@@ -14,7 +14,7 @@ mpl.use("agg")
 import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import NullFormatter, ScalarFormatter  # noqa: E402
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter  # noqa: E402
 
 from pipeline.files import write_bytes  # noqa: E402
 
@@ -103,13 +103,11 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Logarithmic y axis whose major ticks read as plain numbers, with few minor ones labelled."""
+    """Logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_formatter(ScalarFormatter())
-    low, high = axes.get_ylim()
-    axes.yaxis.set_minor_formatter(
-        ScalarFormatter(useOffset=False) if high / low < 30 else NullFormatter()
-    )
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:

@@ -3,15 +3,18 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
+from itertools import count
 from typing import Any
 
 import torch
+from torch import nn
 
 from lipschitz.datasets import DATASETS
 from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
 from lipschitz.schedules import build_schedule
+from lipschitz.training.initialisation import first_alive
 from lipschitz.training.losses import LOSSES
 from lipschitz.training.run import Points, Record, Settings, TrainingRun
 from lipschitz.training.stacked import StackedFCN
@@ -26,7 +29,7 @@ def build_run(
 ) -> TrainingRun:
     """A run at initialisation: every seed of one width, side by side on ``device``."""
     stack = StackedFCN(
-        [w.to(device) for w in _initial_weights(job, width, train.x.shape[1])],
+        [w.to(device) for w in _initial_weights(job, width, train)],
         output_slope=_OUTPUT_SLOPES[job.model.output_activation],
         loss=LOSSES[job.training.loss],
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
@@ -61,18 +64,25 @@ def summary(run: TrainingRun) -> list[dict[str, Any]]:
     ]
 
 
-def _initial_weights(job: TrainingJob, width: int, inputs: int) -> list[torch.Tensor]:
+def _initial_weights(job: TrainingJob, width: int, train: Points) -> list[torch.Tensor]:
+    """Weights (seeds, out, in) of each layer."""
     models = [
-        seeded_fcn(
-            derive_seed(job.random_seed, "initialisation", width=width, seed=seed),
-            inputs,
+        first_alive(_draws(job, width, seed, train), train.x, train.y, job.model.minimum_alive_share)
+        for seed in range(job.seeds)
+    ]
+    return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
+
+
+def _draws(job: TrainingJob, width: int, seed: int, train: Points) -> Iterator[nn.Module]:
+    """Initialisations of one seed, the first and its replacements."""
+    for draw in count():
+        yield seeded_fcn(
+            derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw),
+            train.x.shape[1],
             hidden_sizes(job.model, width),
             DATASETS[job.dataset].classes,
             activation_on_output=job.model.output_activation,
         )
-        for seed in range(job.seeds)
-    ]
-    return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
 
 
 def _settings(training: Training, order_seed: int) -> Settings:

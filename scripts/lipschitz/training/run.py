@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -245,11 +246,8 @@ class TrainingRun:
             self._stack = self._stack.select(staying)
 
     def _shuffle(self) -> None:
-        generator = torch.Generator().manual_seed(
-            (self.settings.order_seed << 32) + self.epoch
-        )
-        points = len(self._points.y)
-        order = torch.randperm(points, generator=generator).to(self._points.x.device)
+        random = np.random.default_rng([self.settings.order_seed, self.epoch])
+        order = torch.from_numpy(random.permutation(len(self._points.y))).to(self.device)
         x = torch.cat([batch.x for batch in self._in_order], 1)[:, order]
         y = torch.cat([batch.y for batch in self._in_order], 1)[:, order]
         for batch, shuffled in zip(
