@@ -1,6 +1,6 @@
 """Lipschitz continuity of neural networks: every figure is a target, rebuilt from raw data.
 
-    snakemake --cores 8 figures/double_descent.pdf
+snakemake --cores 8 figures/double_descent.pdf
 """
 
 import sys

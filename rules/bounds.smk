@@ -19,6 +19,7 @@ rule estimate_bounds:
         "benchmarks/runs/estimate_bounds/{scale}/{experiment}/noise~{noise}/width~{width}.tsv"
     threads: 1
     resources:
+        device=SETUP.config.device,
         gpu=SETUP.gpus,
     params:
         settings=lambda w: SETUP.config.bounds_job(w.experiment),
@@ -28,5 +29,5 @@ rule estimate_bounds:
     shell:
         "python scripts/estimate_bounds.py --arrays {input.arrays:q} "
         "--checkpoints {input.checkpoints:q} --width {wildcards.width} "
-        "--settings {params.settings:q} --code {params.code} --device {SETUP.config.device} "
+        "--settings {params.settings:q} --code {params.code} --device {resources.device} "
         "--threads {threads} --bounds {output.bounds:q} --log {log:q}"

@@ -25,7 +25,10 @@ rule train:
     priority: lambda w: int(w.width)
     threads: 1
     resources:
+        # resources, because a change of them rebuilds nothing
+        device=SETUP.config.device,
         gpu=SETUP.gpus,
+        intervals=SETUP.intervals,
         mem_mb=lambda w: SETUP.training_memory_mb(w.experiment, int(w.width)),
     params:
         settings=lambda w: SETUP.config.training_job(w.experiment),
@@ -35,5 +38,5 @@ rule train:
     shell:
         "python scripts/train.py --arrays {input.arrays:q} --labels {input.labels:q} "
         "--width {wildcards.width} --settings {params.settings:q} --code {params.code} "
-        "{SETUP.runtime_options} --threads {threads} --checkpoints {output.checkpoints:q} "
+        "--device {resources.device} {resources.intervals} --threads {threads} --checkpoints {output.checkpoints:q} "
         "--history {output.history:q} --summary {output.summary:q} --log {log:q}"

@@ -6,6 +6,7 @@ import io
 import math
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +70,13 @@ def _models(
 def _bounds_of(
     model: torch.nn.Module, seed: int, epoch: int, points: dict[str, torch.Tensor], job: BoundsJob
 ) -> Iterator[dict[str, Any]]:
-    ord = math.inf if job.bounds.ord == "inf" else job.bounds.ord
+    order = math.inf if job.bounds.ord == "inf" else job.bounds.ord
     started = time.perf_counter()
-    upper = upper_bound(model, tuple(points["train"].shape[1:]), method=job.bounds.upper, ord=ord)
+    upper = upper_bound(model, tuple(points["train"].shape[1:]), method=job.bounds.upper, ord=order)
     upper_seconds = time.perf_counter() - started
     for name, x in points.items():
         started = time.perf_counter()
-        lower = lower_bound(model, x, ord=ord)
+        lower = lower_bound(model, x, ord=order)
         lower_seconds = time.perf_counter() - started
         _check_order(lower, upper, f"seed {seed}, epoch {epoch}, {name} points")
         yield {
@@ -109,8 +110,7 @@ def _check_order(lower: LowerBound, upper: UpperBound, where: str) -> None:
         "C_lower": lower.max,
         "C_upper": upper.value,
     }
-    names = list(chain)
-    for small, large in zip(names, names[1:], strict=False):
+    for small, large in pairwise(chain):
         if not chain[small] <= chain[large] * (1 + _ROUNDING):
             raise CommandError(
                 f"{where}: {small} = {chain[small]!r} exceeds {large} = {chain[large]!r}, which "

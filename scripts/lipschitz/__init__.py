@@ -1,0 +1,1 @@
+"""Lipschitz bounds of neural networks, and the training engine of the papers. Plain PyTorch."""

@@ -123,9 +123,7 @@ def _slope(module: nn.Module) -> float | None:
     return None
 
 
-def _dense_jacobians(
-    layers: list[_DenseLayer], x: Tensor, batch_size: int | None
-) -> Iterator[Tensor]:
+def _dense_jacobians(layers: list[_DenseLayer], x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
     """Jacobians (chunk, K, d) as matrix products over the activation patterns.
 
     With one hidden layer J = sum_h m_h w2_h w1_h^T, which for all points is one product of the
@@ -173,9 +171,7 @@ def _layered_product(layers: list[_DenseLayer], slopes: list[Tensor]) -> Tensor:
     return product.clone() if len(layers) == 1 else product
 
 
-def _autograd_jacobians(
-    model: nn.Module, x: Tensor, batch_size: int | None
-) -> Iterator[Tensor]:
+def _autograd_jacobians(model: nn.Module, x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
     """Jacobians (chunk, K, d) of any model, one backward pass per output.
 
     The copy is frozen, so no derivative with respect to parameters is computed, and laid out

@@ -49,9 +49,7 @@ def uniform(labels: Labels, percent: int, *, classes: int, seed: int = DEFAULT_S
 NOISE_KINDS: dict[str, Callable[..., Labels]] = {"pair_swap": pair_swap, "uniform": uniform}
 
 
-def inject(
-    labels: Labels, percent: int, *, kind: str, classes: int, seed: int = DEFAULT_SEED
-) -> Labels:
+def inject(labels: Labels, percent: int, *, kind: str, classes: int, seed: int = DEFAULT_SEED) -> Labels:
     """Noisy copy of ``labels`` (n,), int64 in 0..classes-1.
 
     Raises ``ValueError`` for an unknown kind or a percentage outside 0..100.

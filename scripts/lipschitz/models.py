@@ -4,6 +4,8 @@ Source: Khromov & Singh, ICLR 2024, appendix S2 ("FCN ReLU", "LeakyOutput").
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import nn
@@ -34,14 +36,14 @@ def fcn(
     """
     sizes = [input_dim, *hidden, output_dim]
     layers: list[nn.Module] = []
-    for index, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for index, (fan_in, fan_out) in enumerate(pairwise(sizes)):
         last = index == len(sizes) - 2
         layers.append(nn.Linear(fan_in, fan_out, bias=False))
         layers.append(output_activation(activation_on_output) if last else nn.ReLU())
     return nn.Sequential(*layers)
 
 
-def seeded_fcn(seed: int, *args, **kwargs) -> nn.Sequential:
+def seeded_fcn(seed: int, *args: Any, **kwargs: Any) -> nn.Sequential:
     """:func:`fcn` initialised from ``seed``; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -5,6 +5,7 @@ Source: Khromov & Singh, ICLR 2024, appendix S2 (Figure S1) and the authors' rel
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 Schedule = Callable[[int, int], float]
 """``(update, updates_per_epoch) -> factor``."""
@@ -57,6 +58,6 @@ SCHEDULES: dict[str, Callable[..., float]] = {
 }
 
 
-def build_schedule(name: str, **options) -> Schedule:
+def build_schedule(name: str, **options: Any) -> Schedule:
     """The schedule called ``name`` with its options bound. Raises ``KeyError`` for an unknown name."""
     return partial(SCHEDULES[name], **options)

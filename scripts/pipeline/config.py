@@ -8,7 +8,7 @@ here: the Snakefile reads this module on every call.
 import copy
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
@@ -39,13 +39,13 @@ class _Section(BaseModel):
 class ConstantSchedule(_Section):
     """The base rate throughout."""
 
-    name: Literal["constant"]
+    name: Literal["constant"] = Field(description="kind of schedule")
 
 
 class WarmupStepSchedule(_Section):
     """Linear warm-up, then a drop by a factor at some epochs (the paper's Warmup20000Step25)."""
 
-    name: Literal["warmup_step"]
+    name: Literal["warmup_step"] = Field(description="kind of schedule")
     warmup_updates: Count = Field(description="length of the linear warm-up, in updates")
     drop_epochs: tuple[Count, ...] = Field(description="epochs after the warm-up at which it drops")
     drop_factor: Factor = Field(description="factor of each drop")
@@ -54,7 +54,7 @@ class WarmupStepSchedule(_Section):
 class ExponentialStepSchedule(_Section):
     """A drop by a factor every so many epochs (the paper's Cont100 is 0.95 every 100)."""
 
-    name: Literal["exponential_step"]
+    name: Literal["exponential_step"] = Field(description="kind of schedule")
     drop_every_epochs: Count = Field(description="epochs between drops")
     drop_factor: Factor = Field(description="factor of each drop")
     minimum_factor: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -243,9 +243,7 @@ class Config(_Section):
     def bounds_job(self, experiment: str) -> str:
         """:class:`BoundsJob` of ``experiment`` as JSON, a parameter of its rule."""
         setup = self.setup(experiment)
-        return BoundsJob(
-            dataset=setup.dataset, model=setup.model, bounds=setup.bounds
-        ).model_dump_json()
+        return BoundsJob(dataset=setup.dataset, model=setup.model, bounds=setup.bounds).model_dump_json()
 
     def departures(self, experiment: str) -> list[dict[str, Any]]:
         """Settings of ``experiment`` that differ from the paper, as {setting, paper, here}."""
@@ -270,7 +268,7 @@ def load_config(raw: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(_with_inherited(raw))
     except ValidationError as error:
-        details = [d for d in error.errors() if not _is_inherited(d["loc"], raw)]
+        details = _own_mistakes(error.errors(), raw)
         raise ConfigError([_explain(d) for d in details]) from None
 
 
@@ -293,24 +291,45 @@ def _overlay(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in own.items():
         below = base.get(key)
-        same_kind = isinstance(below, dict) and isinstance(value, dict)
-        if same_kind and value.get("name", below.get("name")) == below.get("name"):
-            merged[key] = _overlay(below, value)
-        else:
-            merged[key] = value
+        merged[key] = _overlay(below, value) if _same_kind(below, value) else value
     return merged
 
 
-def _is_inherited(location: tuple[int | str, ...], raw: Mapping[str, Any]) -> bool:
-    """Whether an error below another scale only repeats one of the paper's settings."""
-    if len(location) < 4 or location[0] != "experiments" or location[2] == PAPER:
+def _same_kind(below: Any, value: Any) -> TypeGuard[dict[str, Any]]:
+    if not (isinstance(below, dict) and isinstance(value, dict)):
         return False
-    node: Any = raw
-    for key in location[:4]:
-        if not isinstance(node, dict) or key not in node:
-            return True
-        node = node[key]
-    return False
+    return value.get("name", below.get("name")) == below.get("name")
+
+
+def _own_mistakes(details: list[ErrorDetails], raw: Mapping[str, Any]) -> Iterator[ErrorDetails]:
+    """``details`` without those that only follow from another one.
+
+    Those are mistakes of the paper's set-up that another scale inherits, keys missing from a
+    section whose ``name`` is not known, and lists that are short of their mistaken items.
+    """
+    in_paper = {d["loc"][3:] for d in details if d["loc"][2:3] == (PAPER,)}
+    misnamed = {
+        d["loc"][:-1] for d in details if d["loc"][-1] == "name" and d["type"] == "literal_error"
+    }
+    for detail in details:
+        location = detail["loc"]
+        inherited = location[2:3] != (PAPER,) and location[3:] in in_paper
+        unnamed = detail["type"] == "missing" and location[:-1] in misnamed
+        short = detail["type"] == "too_short" and any(d["loc"][:-1] == location for d in details)
+        if not (unnamed or short or (inherited and not _is_written(location, raw))):
+            yield detail
+
+
+def _is_written(location: tuple[int | str, ...], raw: Any) -> bool:
+    """Whether the place of an error stands in the configuration as it was handed in."""
+    node = raw
+    for key in location:
+        try:
+            node = node[key]
+        except (KeyError, IndexError, TypeError):
+            if key not in _SCHEDULE_TAGS:
+                return False
+    return True
 
 
 def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,7 @@ from pipeline.command import CommandError
 
 
 def choose_device(name: str) -> torch.device:
-    """``auto`` is a CUDA device if there is one. Raises :class:`CommandError` if ``cuda`` is not to be had."""
+    """``auto`` is a CUDA device if there is one. Raises :class:`CommandError` if ``cuda`` is not."""
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
         raise CommandError(

@@ -11,12 +11,12 @@ import pandas as pd
 
 mpl.use("agg")
 
-import matplotlib.pyplot as plt  # noqa: E402  (after the choice of the backend)
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
 
-from pipeline.files import write_bytes  # noqa: E402
+from pipeline.files import write_bytes
 
 
 class Look(NamedTuple):

@@ -41,7 +41,7 @@ def _reachable(script: Path, root: Path) -> set[Path]:
 
 @cache
 def _imported(path: Path, root: Path) -> tuple[Path, ...]:
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(_parse(path)):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)

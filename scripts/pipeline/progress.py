@@ -1,4 +1,4 @@
-"""What a person who waits gets to see: one line per training every few seconds, and the same in the log."""
+"""What a person who waits sees: a line per training every few seconds, and the same in the log."""
 
 import logging
 import os

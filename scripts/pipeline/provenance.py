@@ -1,4 +1,4 @@
-"""The JSON beside each figure: what it was made from, with what, and where that leaves the paper."""
+"""The JSON beside each figure: what it was made from, with what, and how the paper differs."""
 
 import platform
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,16 @@ from typing import Any
 
 from pipeline.files import sha256, write_json
 
-PACKAGES = ("torch", "numpy", "scipy", "pandas", "matplotlib", "mnist1d", "safetensors", "snakemake")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "mnist1d",
+    "safetensors",
+    "snakemake",
+)
 
 
 def write_sidecar(

@@ -35,9 +35,9 @@ def build_run(
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
         largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
     )
-    points = [Points(p.x.to(device), p.y.to(device)) for p in (train, test)]
+    train, test = (Points(p.x.to(device), p.y.to(device)) for p in (train, test))
     settings = _settings(job.training, derive_seed(job.random_seed, "batch order", width=width))
-    return TrainingRun(stack, range(job.seeds), *points, settings)
+    return TrainingRun(stack, range(job.seeds), train, test, settings)
 
 
 def hidden_sizes(model: Model, width: int) -> list[int]:

@@ -1,7 +1,6 @@
 """Everything the Snakefile needs that is not a rule. Imports neither torch nor pandas."""
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -44,12 +43,9 @@ class WorkflowSetup:
         return 1 if self.config.device == "cuda" else 0
 
     @property
-    def runtime_options(self) -> str:
+    def intervals(self) -> str:
         """Options of train.py that do not change its results."""
-        c = self.config
-        return (
-            f"--device {c.device} --save-every {c.save_every} --progress-every {c.progress_every}"
-        )
+        return f"--save-every {self.config.save_every} --progress-every {self.config.progress_every}"
 
     def arrays(self, experiment: str) -> str:
         """Prepared data of an experiment."""
@@ -113,5 +109,5 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
     if workflow.is_main_process:
         remove_stale_locks(Path.cwd())
     # jobs run in the environment that snakemake itself was started from, activated or not
-    shell.prefix(f"export PATH={shlex.quote(os.path.dirname(sys.executable))}:$PATH; ")
+    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
     return setup

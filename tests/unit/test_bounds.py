@@ -41,9 +41,7 @@ def test_single_linear_layer_is_tight():
 def test_upper_bound_is_the_product_of_exact_norms():
     model = seeded_fcn(1, 40, [64, 32], 10)
     exact = math.prod(
-        torch.linalg.matrix_norm(m.weight.double(), 2).item()
-        for m in model
-        if isinstance(m, nn.Linear)
+        torch.linalg.matrix_norm(m.weight.double(), 2).item() for m in model if isinstance(m, nn.Linear)
     )
     bound = upper_bound(model, (40,))
     assert exact <= bound.value * (1 + 1e-14)

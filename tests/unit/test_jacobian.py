@@ -96,9 +96,7 @@ def test_dense_path_agrees_with_the_general_one():
     for hidden in ([50], [20, 30], []):
         model = seeded_fcn(0, 40, hidden, 10, activation_on_output="leaky_relu")
         x = points()
-        assert torch.allclose(
-            jacobian_norms(model, x), jacobian_norms(Wrapped(model), x), rtol=1e-6
-        )
+        assert torch.allclose(jacobian_norms(model, x), jacobian_norms(Wrapped(model), x), rtol=1e-6)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 60, 1000])

@@ -34,7 +34,8 @@ def test_noise_is_nested_in_the_percentage(clean, one, other, kind):
 
 
 @pytest.mark.parametrize(
-    ("percent", "differ"), [(0, 0), (10, 0.090), (20, 0.180), (50, 0.452), (90, 0.812), (100, 0.903)]
+    ("percent", "differ"),
+    [(0, 0), (10, 0.090), (20, 0.180), (50, 0.452), (90, 0.812), (100, 0.903)],
 )
 def test_share_of_labels_that_really_differ(percent, differ):
     noisy = inject(BALANCED, percent, kind="pair_swap", classes=10)

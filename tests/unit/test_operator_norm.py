@@ -67,9 +67,9 @@ def test_zero_and_rank_one():
 
 @given(matrices())
 def test_sum_norms_are_upper_bounds(matrix):
-    for ord, dim in ((1, 0), (math.inf, 1)):
+    for order, dim in ((1, 0), (math.inf, 1)):
         exact = max(math.fsum(line) for line in matrix.abs().movedim(dim, -1).tolist())
-        assert exact <= linear_norm(matrix, ord=ord).value <= exact * (1 + 1e-12) + 5e-324
+        assert exact <= linear_norm(matrix, ord=order).value <= exact * (1 + 1e-12) + 5e-324
 
 
 def test_power_iteration_is_called_what_it_is():

@@ -28,9 +28,7 @@ SETTINGS = Settings(
 def make_run(seeds=(0, 1, 2), scale=None, **changes):
     generator = torch.Generator().manual_seed(0)
     points = [
-        Points(
-            torch.randn(n, 6, generator=generator), torch.randint(0, 3, (n,), generator=generator)
-        )
+        Points(torch.randn(n, 6, generator=generator), torch.randint(0, 3, (n,), generator=generator))
         for n in (100, 40)
     ]
     models = [seeded_fcn(s, 6, [16], 3, activation_on_output="identity") for s in seeds]
@@ -129,9 +127,10 @@ def test_resumed_run_ends_with_the_same_bytes(shuffle, interrupted_at):
     target = sorted(r.gradient_norm for r in probe.records if r.epoch == 10)[1]
     changes = {"shuffle": shuffle, "target_gradient_norm": target}
     whole = finish(make_run(**changes))
-    assert set(whole.stopped.values()) == {"gradient_norm", "epoch_cap"} or len(
-        {r.epoch for r in whole.records if r.epoch > 5}
-    ) > 1
+    assert (
+        set(whole.stopped.values()) == {"gradient_norm", "epoch_cap"}
+        or len({r.epoch for r in whole.records if r.epoch > 5}) > 1
+    )
     first = make_run(**changes)
     while not first.finished and first.epoch < interrupted_at:
         first.advance()

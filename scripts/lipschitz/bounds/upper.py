@@ -88,9 +88,7 @@ def _autolip(model: nn.Module, input_shape: tuple[int, ...], ord: float) -> Uppe
     )
 
 
-METHODS: dict[str, Callable[[nn.Module, tuple[int, ...], float], UpperBound]] = {
-    "autolip": _autolip
-}
+METHODS: dict[str, Callable[[nn.Module, tuple[int, ...], float], UpperBound]] = {"autolip": _autolip}
 
 
 def _log10_up(value: float) -> float:

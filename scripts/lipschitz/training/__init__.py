@@ -1,0 +1,1 @@
+"""Training of stacked nets by plain stochastic gradient descent."""

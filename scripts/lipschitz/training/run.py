@@ -167,9 +167,7 @@ class TrainingRun:
         self.stopped = dict(values["stopped"])
         self.records = [Record(**record) for record in values["records"]]
         self.kept = {
-            key.removeprefix("kept/"): value
-            for key, value in tensors.items()
-            if key.startswith("kept/")
+            key.removeprefix("kept/"): value for key, value in tensors.items() if key.startswith("kept/")
         }
 
     def _stop_is_due(self) -> bool:

@@ -120,7 +120,7 @@ class StackedFCN:
         )
 
     def update(self, batch: Batch, rate: Tensor) -> None:
-        """One step of gradient descent on the mean loss of ``batch`` at learning rate ``rate`` (0-dim)."""
+        """One step of gradient descent on the mean loss of ``batch``; ``rate`` is a 0-dim tensor."""
         workspace = self._workspace(batch.size)
         self._forward(batch.x, workspace)
         self._backward(batch, workspace)
@@ -134,7 +134,7 @@ class StackedFCN:
         return sums.sum(0).isfinite().tolist()
 
     def evaluate(self, batches: Sequence[Batch], *, gradient: bool) -> Evaluation:
-        """Loss and error of the logits over ``batches``; the gradient norm too, or NaN if not asked for."""
+        """Loss and error over ``batches``, and the gradient norm (NaN unless asked for)."""
         points = sum(batch.size for batch in batches)
         loss = torch.zeros(self.seeds, dtype=torch.float64, device=self.weights[0].device)
         wrong = torch.zeros_like(loss)
@@ -203,6 +203,4 @@ def _through_activation(delta: Tensor, output: Tensor, slope: float) -> None:
     if slope == 0:
         torch.ops.aten.threshold_backward.grad_input(delta, output, 0, grad_input=delta)
     elif slope != 1:
-        torch.ops.aten.leaky_relu_backward.grad_input(
-            delta, output, slope, True, grad_input=delta
-        )
+        torch.ops.aten.leaky_relu_backward.grad_input(delta, output, slope, True, grad_input=delta)

@@ -1,0 +1,66 @@
+# Two commands do everything on a fresh machine:
+#     make figures/double_descent.pdf
+#     make test
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+BIN := $(VENV)/bin
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+
+.DEFAULT_GOAL := help
+.PHONY: help environment figures test test-fast lint format docs bench report FORCE
+
+help: ## print what can be made
+	@echo "Figures:"
+	@sed -n 's/^EXPERIMENT_OF_FIGURE = {\(.*\)}/\1/p' scripts/pipeline/workflow_setup.py \
+		| tr ',' '\n' | sed 's/^ *"\([a-z_]*\)".*/  make figures\/\1.pdf/'
+	@echo "Everything else:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+
+environment: $(VENV)/.complete ## make the Python environment .venv, and nothing else
+
+figures: $(VENV)/.complete ## make all figures
+	$(SNAKEMAKE)
+
+figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
+	$(SNAKEMAKE) $@
+
+test: $(VENV)/.complete-dev ## run all checks and all tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: $(VENV)/.complete-dev ## check style, types and rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(VENV)/.complete-dev ## format all code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	$(BIN)/snakefmt Snakefile rules
+
+docs: $(VENV)/.complete-dev ## generate the configuration reference from the code
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.config_reference
+
+bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR compares with the authors' code
+	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
+
+report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
+	$(SNAKEMAKE) --report report.zip
+
+$(VENV)/.complete: envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -c envs/constraints.txt
+	touch $@
+
+$(VENV)/.complete-dev: $(VENV)/.complete envs/requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt -c envs/constraints.txt
+	touch $@

@@ -1,0 +1,130 @@
+"""Which jobs there are, in process and without running any."""
+
+import re
+from collections import Counter
+
+import pytest
+from snakemake.api import SnakemakeApi
+from snakemake.exceptions import WorkflowError
+from snakemake.settings.enums import Quietness
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+
+FIGURE = "figures/double_descent.pdf"
+
+
+def build(project, monkeypatch, targets=(FIGURE,), **config):
+    """Snakemake's workflow object after a dry-run in the copied project."""
+    monkeypatch.chdir(project.folder)
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow_api = api.workflow(
+            resource_settings=ResourceSettings(cores=1),
+            config_settings=ConfigSettings(config=config),
+            snakefile=project.folder / "Snakefile",
+            workdir=project.folder,
+        )
+        dag_api = workflow_api.dag(DAGSettings(targets=frozenset(targets)))
+        dag_api.execute_workflow(executor="dryrun")
+        return workflow_api._workflow
+
+
+def count(workflow):
+    return Counter(job.rule.name for job in workflow.dag.jobs)
+
+
+def expected(widths):
+    return {
+        "prepare_data": 1,
+        "inject_noise": 1,
+        "train": widths,
+        "estimate_bounds": widths,
+        "collect": 1,
+        "plot": 1,
+    }
+
+
+@pytest.mark.parametrize(("scale", "widths"), [("smoke", 3), ("laptop", 10), ("paper", 16)])
+def test_jobs_of_each_scale(project, monkeypatch, scale, widths):
+    assert count(build(project, monkeypatch, scale=scale)) == expected(widths)
+
+
+def test_another_width_is_two_more_jobs(project, monkeypatch):
+    project.edit("config.yaml", "widths: [16, 80, 256]", "widths: [16, 80, 256, 64]")
+    assert count(build(project, monkeypatch, scale="smoke")) == expected(4)
+
+
+def test_all_figures_are_the_default(project, monkeypatch):
+    jobs = count(build(project, monkeypatch, targets=(), scale="smoke"))
+    assert jobs == expected(3) | {"all": 1}
+
+
+def test_scales_never_share_results(project, monkeypatch):
+    outputs = {}
+    for scale in ("smoke", "laptop"):
+        workflow = build(project, monkeypatch, scale=scale)
+        outputs[scale] = {
+            str(file)
+            for job in workflow.dag.jobs
+            if job.rule.name in ("train", "estimate_bounds", "collect")
+            for file in job.output
+        }
+    assert not outputs["smoke"] & outputs["laptop"]
+
+
+def test_noise_level_changes_labels_and_all_after_them(project, monkeypatch):
+    project.edit("config.yaml", "percent: 0,", "percent: 20,")
+    workflow = build(project, monkeypatch, scale="smoke")
+    outputs = {str(file) for job in workflow.dag.jobs for file in job.output}
+    assert "results/labels/mnist1d/pair_swap~42/noise~20/labels.safetensors" in outputs
+    assert "results/smoke/double_descent/noise~20/width~80/run.json" in outputs
+    assert "results/data/mnist1d/arrays.safetensors" in outputs
+
+
+def test_every_rule_logs_measures_and_says_what_it_does(project, monkeypatch):
+    workflow = build(project, monkeypatch, scale="smoke")
+    for job in workflow.dag.jobs:
+        assert job.log, job.rule.name
+        assert job.benchmark, job.rule.name
+        assert job.message, job.rule.name
+
+
+def test_no_absolute_paths(project, monkeypatch):
+    workflow = build(project, monkeypatch, scale="smoke")
+    for job in workflow.dag.jobs:
+        for file in (*job.input, *job.output, *job.log):
+            assert not str(file).startswith("/"), file
+
+
+def test_widest_nets_are_trained_first(project, monkeypatch):
+    jobs = [j for j in build(project, monkeypatch, scale="laptop").dag.jobs if j.rule.name == "train"]
+    by_priority = sorted(jobs, key=lambda job: job.priority, reverse=True)
+    assert [int(job.wildcards.width) for job in by_priority][:3] == [512, 256, 192]
+
+
+def test_a_gpu_is_reserved_only_when_one_is_asked_for(project, monkeypatch):
+    for device, gpus in (("cuda", 1), ("auto", 0)):
+        workflow = build(project, monkeypatch, scale="smoke", device=device)
+        (reserved,) = {j.resources["gpu"] for j in workflow.dag.jobs if j.rule.name == "train"}
+        assert reserved == gpus
+
+
+def test_unknown_figure_lists_the_known_ones(project, monkeypatch):
+    with pytest.raises(WorkflowError) as caught:
+        build(project, monkeypatch, targets=("figures/unknown.pdf",))
+    assert "figures/double_descent.pdf" in str(caught.value)
+
+
+def test_mistakes_in_the_configuration_stop_before_any_job(project, monkeypatch):
+    with pytest.raises(WorkflowError) as caught:
+        build(project, monkeypatch, scale="hueg", devise="cpu")
+    message = str(caught.value)
+    assert "2 mistakes" in message
+    assert "config.yaml: scale: 'hueg' is not known" in message
+    assert "nearest valid name: device" in message
+
+
+def test_rule_files_are_short_and_say_what_they_need_and_make(project):
+    for path in (project.folder / "rules").glob("*.smk"):
+        text = path.read_text()
+        assert len(text.splitlines()) <= 120, path.name
+        assert re.match(r'""".*REQUIRED INPUTS.*OUTPUTS.*?"""', text, re.DOTALL), path.name
+    assert len((project.folder / "Snakefile").read_text().splitlines()) <= 60

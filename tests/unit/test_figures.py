@@ -1,0 +1,133 @@
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+import plot_double_descent
+from pipeline import figures
+
+STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
+CONTEXT = {
+    "scale": "laptop",
+    "settings": {"threshold_width": 80},
+    "departures": [],
+    "code": {},
+}
+
+
+def table(diverged=()):
+    rows = []
+    for width in (16, 64, 80, 128, 512):
+        for seed in range(3):
+            height = 100 * math.exp(-(math.log2(width / 80) ** 2) / 4) * (1 + seed / 20)
+            lost = (width, seed) in diverged
+            rows.append(
+                {
+                    "width": width,
+                    "seed": seed,
+                    "points": "train",
+                    "stop_reason": "diverged"
+                    if lost
+                    else "epoch_cap"
+                    if width < 80
+                    else "gradient_norm",
+                    "c_upper": math.nan if lost else 3 * height,
+                    "c_lower": math.nan if lost else height,
+                    "c_avg": math.nan if lost else height / 2,
+                    "train_loss": 1 / width,
+                    "test_loss": math.nan if lost else height / 10,
+                    "train_error": 0.1,
+                    "test_error": 0.5,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    figures.use_style(STYLE)
+    yield
+    plt.close("all")
+
+
+def test_files_are_the_same_bytes_each_time(tmp_path):
+    for name in ("one", "two"):
+        figure = plot_double_descent.draw(table(), CONTEXT)
+        figures.save(figure, tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
+    for kind in ("pdf", "png"):
+        assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
+
+
+def test_facts_name_the_peak_and_the_fall():
+    facts = plot_double_descent.facts(table())
+    assert facts["c_upper"]["peak_width"] == 80
+    expected = 100 * (1 - math.exp(-(math.log2(512 / 80) ** 2) / 4))
+    assert facts["test_loss"]["fall_in_per_cent"] == pytest.approx(expected)
+    assert facts["stop_reasons"] == {"epoch_cap": 6, "gradient_norm": 9}
+    json.dumps(facts)
+
+
+def test_runs_at_the_cap_are_hollow_and_the_others_filled():
+    _, axes = plt.subplots()
+    figures.draw_seeds(axes, table(), "width", "c_lower", figures.LOOKS["c_lower"])
+    marked = {
+        tuple(line.get_xdata()): line.get_markerfacecolor()
+        for line in axes.lines
+        if line.get_marker() == "o"
+    }
+    assert marked[(16, 64)] == "white"
+    assert marked[(80, 128, 512)] == figures.LOOKS["c_lower"].color
+
+
+def test_mean_and_band_are_those_of_the_seeds():
+    _, axes = plt.subplots()
+    data = table()
+    figures.draw_seeds(axes, data, "width", "c_lower", figures.LOOKS["c_lower"])
+    mean = next(line for line in axes.lines if line.get_label() == figures.LOOKS["c_lower"].label)
+    expected = data.groupby("width")["c_lower"].mean()
+    assert np.allclose(mean.get_ydata(), expected)
+    band = axes.collections[0].get_paths()[0].vertices[:, 1]
+    assert band.max() == pytest.approx((expected + data.groupby("width")["c_lower"].std()).max())
+
+
+def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
+    data = table(diverged={(128, 1)})
+    figure = plot_double_descent.draw(data, CONTEXT)
+    crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "X"]
+    assert [list(line.get_xdata()) for line in crosses] == [[128]]
+    kept = data[data["width"] == 128]["c_lower"].mean()
+    means = [
+        line.get_ydata()[3]
+        for axes in figure.axes
+        for line in axes.lines
+        if line.get_label() == figures.LOOKS["c_lower"].label
+    ]
+    assert means == [pytest.approx(kept)]
+
+
+def test_a_width_where_all_seeds_diverged_draws():
+    figure = plot_double_descent.draw(table(diverged={(16, s) for s in range(3)}), CONTEXT)
+    figure.canvas.draw()
+
+
+def test_threshold_is_drawn_in_every_panel():
+    figure = plot_double_descent.draw(table(), CONTEXT)
+    for axes in figure.axes:
+        assert any(list(line.get_xdata()) == [80, 80] for line in axes.lines)
+
+
+def test_colours_differ_in_grey():
+    def luminance(color):
+        return float(np.dot(to_rgb(color), (0.2126, 0.7152, 0.0722)))
+
+    for names in (("c_upper", "c_lower", "c_avg"), ("train", "test")):
+        looks = [figures.LOOKS[name] for name in names]
+        assert len({look.marker for look in looks}) == len(looks), "told apart without colour"
+        levels = sorted(luminance(look.color) for look in looks)
+        assert min(b - a for a, b in pairwise(levels)) > 0.03

@@ -1,0 +1,89 @@
+import errno
+import os
+import resource
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline import files
+from pipeline.files import DamagedFileError, OutputError
+
+
+def test_content_appears_whole_under_its_name(tmp_path):
+    path = tmp_path / "new" / "file.txt"
+    files.write_text(path, "one")
+    files.write_text(path, "two")
+    assert path.read_text() == "two"
+    assert [p.name for p in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_new_files_have_ordinary_permissions(tmp_path):
+    files.write_text(tmp_path / "a", "x")
+    (tmp_path / "b").write_text("x")
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+@pytest.fixture
+def small_files_only():
+    """The kernel refuses to write past 10 kB, as it would on a full disk."""
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_failed_write_leaves_the_old_file_and_no_debris(tmp_path, small_files_only):
+    path = tmp_path / "checkpoints.safetensors"
+    files.write_tensors(path, {"w": torch.ones(10)})
+    before = path.read_bytes()
+    with pytest.raises(OutputError, match=r"cannot write .*checkpoints.*unchanged"):
+        files.write_tensors(path, {"w": torch.ones(10_000)})
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["checkpoints.safetensors"]
+
+
+def test_full_disk_is_named(tmp_path, monkeypatch):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    with pytest.raises(OutputError, match=r"No space left on device, [\d,]+ bytes free in"):
+        files.write_text(tmp_path / "a.txt", "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "results").write_text("a file where a folder should be")
+    with pytest.raises(OutputError, match=r"cannot write .*results/a.txt"):
+        files.write_text(tmp_path / "results" / "a.txt", "x")
+
+
+def test_arrays_and_tensors_come_back(tmp_path):
+    arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([3, 1])}
+    files.write_arrays(tmp_path / "a", arrays)
+    assert all(np.array_equal(v, arrays[k]) for k, v in files.read_arrays(tmp_path / "a").items())
+    files.write_tensors(tmp_path / "t", {"w": torch.eye(3).T[1:]}, {"epoch": 3, "active": [1, 2]})
+    tensors, metadata = files.read_tensors(tmp_path / "t")
+    assert torch.equal(tensors["w"], torch.eye(3)[1:])
+    assert metadata == {"epoch": 3, "active": [1, 2]}
+
+
+def test_equal_contents_give_equal_bytes(tmp_path):
+    metadata = {str(i): i for i in range(50)}
+    for name in "ab":
+        files.write_tensors(tmp_path / name, {"w": torch.ones(3), "v": torch.zeros(2)}, metadata)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("read", [files.read_arrays, files.read_tensors])
+@pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b"not safetensors", lambda b: b""])
+def test_damaged_files_are_recognised(tmp_path, read, damage):
+    path = tmp_path / "a.safetensors"
+    files.write_tensors(path, {"w": torch.ones(100)})
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DamagedFileError, match=r"a\.safetensors is damaged.*delete it"):
+        read(path)

@@ -1,0 +1,107 @@
+import logging
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.resume import Interruption, SavedState, only_process, state_key
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    state = SavedState(tmp_path, "abc")
+    state.save({"w": torch.arange(100.0)}, {"epoch": 7, "loss": float("nan")})
+    return state
+
+
+def test_state_comes_back(saved):
+    tensors, values = saved.load()
+    assert torch.equal(tensors["w"], torch.arange(100.0))
+    assert values["epoch"] == 7
+
+
+def test_no_state_is_no_state(tmp_path):
+    assert SavedState(tmp_path, "abc").load() is None
+
+
+def flip_last_byte(content):
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize("damage", [flip_last_byte, lambda c: c[:-10], lambda c: b"{}", lambda c: b""])
+def test_damaged_state_is_named_removed_and_not_used(saved, damage, caplog):
+    saved.path.write_bytes(damage(saved.path.read_bytes()))
+    with caplog.at_level(logging.WARNING, logger="pipeline"):
+        assert saved.load() is None
+    assert str(saved.path) in caplog.text
+    assert "starts over" in caplog.text
+    assert not saved.path.exists()
+
+
+def test_another_configuration_never_goes_on_from_this_state(saved, tmp_path):
+    assert SavedState(tmp_path, state_key("other settings")).load() is None
+
+
+def test_clear_removes_states_of_earlier_configurations_too(saved, tmp_path):
+    SavedState(tmp_path, "new").clear()
+    assert not saved.path.exists()
+
+
+def test_key_depends_on_every_part_and_on_their_borders():
+    keys = {state_key("a", "b"), state_key("a", "c"), state_key("ab", ""), state_key("", "ab")}
+    assert len(keys) == 4
+
+
+ORPHAN = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from pipeline.resume import Interruption, only_process
+with only_process(Path(sys.argv[2])):
+    interruption = Interruption()
+    print("working", flush=True)
+    while not interruption.requested:
+        time.sleep(0.02)
+    Path(sys.argv[2], "saved").write_text("state")
+"""
+
+
+def test_orphan_is_asked_to_save_and_stop(tmp_path, caplog):
+    command = [sys.executable, "-c", ORPHAN, str(SCRIPTS), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout.readline() == "working\n"
+        with only_process(tmp_path):
+            assert (tmp_path / "saved").exists()
+        assert orphan.wait(5) == 0
+    assert f"process {orphan.pid}" in caplog.text
+
+
+def test_lock_is_free_again_afterwards(tmp_path):
+    started = time.monotonic()
+    for _ in range(2):
+        with only_process(tmp_path):
+            pass
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_the_process_at_a_time_of_its_choosing(number, caplog):
+    before = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        interruption = Interruption()
+        interruption.exit_if_requested("not yet")
+        signal.raise_signal(number)
+        assert interruption.requested
+        with pytest.raises(SystemExit) as caught:
+            interruption.exit_if_requested("saved epoch 3")
+        assert caught.value.code == 128 + number
+        assert "saved epoch 3" in caplog.text
+    finally:
+        for n, handler in before.items():
+            signal.signal(n, handler)
