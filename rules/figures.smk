@@ -40,13 +40,13 @@ rule plot:
     output:
         pdf=report(
             "figures/{figure}.pdf",
-            caption="../docs/report/{figure}.rst",
+            caption="../docs/report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "pdf"},
         ),
         png=report(
             "figures/{figure}.png",
-            caption="../docs/report/{figure}.rst",
+            caption="../docs/report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "png"},
         ),
@@ -57,6 +57,7 @@ rule plot:
         "benchmarks/runs/plot/{figure}.tsv"
     localrule: True
     params:
+        caption=lambda w: SETUP.figure_caption(w.figure),
         context=lambda w: SETUP.figure_context(w.figure),
     message:
         "Drawing figures/{wildcards.figure}"

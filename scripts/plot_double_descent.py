@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,7 +103,7 @@ def _draw_errors(axes: Axes, data: pd.DataFrame) -> None:
     for name in ("test", "train"):
         in_percent = data.assign(error=100 * data[f"{name}_error"])
         draw_seeds(axes, in_percent, "width", "error", LOOKS[name])
-    axes.set_ylim(-3, 100 * np.nanmax([data["test_error"].max(), data["train_error"].max()]) + 8)
+    axes.set_ylim(bottom=-3)
     axes.set(title="c", xlabel="width", ylabel="error (%)")
 
 

@@ -16,7 +16,8 @@ from pipeline.config import Config, ConfigError, load_config
 from pipeline.fingerprint import fingerprint
 from pipeline.run_lock import remove_stale_locks
 
-SCRIPTS = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = ROOT / "scripts"
 
 EXPERIMENT_OF_FIGURE = {"double_descent": "double_descent"}
 
@@ -73,6 +74,11 @@ class WorkflowSetup:
             known = ", ".join(f"figures/{name}.pdf" for name in self.figures)
             raise WorkflowError(f"there is no figure named {figure}. Figures to be had: {known}")
         return self.table(EXPERIMENT_OF_FIGURE[figure])
+
+    def figure_caption(self, figure: str) -> str:
+        """Caption of a figure in the report, with the scale it is drawn at."""
+        text = (ROOT / "docs" / "captions" / f"{figure}.txt").read_text().strip()
+        return f"{text} Scale: {self.config.scale}."
 
     def training_memory_mb(self, experiment: str, width: int) -> int:
         """Memory of a training job: the interpreter, and activations with their derivatives."""

@@ -111,9 +111,10 @@ def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
     assert means == [pytest.approx(kept)]
 
 
-def test_a_width_where_all_seeds_diverged_draws():
-    figure = plot_double_descent.draw(table(diverged={(16, s) for s in range(3)}), CONTEXT)
-    figure.canvas.draw()
+@pytest.mark.parametrize("widths", [(16,), (16, 64, 80, 128, 512)])
+def test_widths_where_all_seeds_diverged_draw(widths):
+    lost = {(width, seed) for width in widths for seed in range(3)}
+    plot_double_descent.draw(table(diverged=lost), CONTEXT).canvas.draw()
 
 
 def test_threshold_is_drawn_in_every_panel():

@@ -1,0 +1,228 @@
+"""Whole workflows in a copy of the project: repeated, edited, killed, run twice at once."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import pytest
+from tests.conftest import Project
+
+pytestmark = pytest.mark.slow
+
+FIGURE = "figures/double_descent.pdf"
+RUN = (FIGURE, "--cores", "2", "--config", "scale=smoke")
+RESULTS = "results/smoke/double_descent/noise~0"
+BOUNDS = f"{RESULTS}/width~80/bounds.csv"
+TABLE = "results/smoke/tables/double_descent.csv"
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project whose figure has been made at smoke scale; do not change it."""
+    project = Project.copy_to(tmp_path_factory.mktemp("finished"))
+    project.snakemake(*RUN)
+    return project
+
+
+@pytest.fixture
+def copy_of_finished(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return Project(tmp_path)
+
+
+def reproducible(project):
+    """Everything that must come out the same each time, by path."""
+    patterns = (f"{RESULTS}/*/*.safetensors", f"{RESULTS}/*/history.csv", f"{RESULTS}/*/run.json")
+    patterns += ("results/smoke/tables/*.csv", "figures/*")
+    return {
+        str(path.relative_to(project.folder)): path.read_bytes()
+        for pattern in patterns
+        for path in project.folder.glob(pattern)
+    }
+
+
+def planned(project):
+    """Rules that a call would run now."""
+    output = project.snakemake(*RUN, "-n", "--quiet", "host").stdout
+    if "Nothing to be done" in output:
+        return {}
+    table = output.split("Job stats:")[1].split("\n\n")[0].splitlines()[3:]
+    return {name: int(n) for name, n in (line.split() for line in table) if name != "total"}
+
+
+def test_figure_table_and_sidecar_are_made(finished):
+    made = reproducible(finished)
+    assert len([name for name in made if name.endswith("checkpoints.safetensors")]) == 3
+    assert made[FIGURE].startswith(b"%PDF")
+    assert made["figures/double_descent.png"].startswith(b"\x89PNG")
+    sidecar = json.loads(made["figures/double_descent.json"])
+    assert sidecar["scale"] == "smoke"
+    assert set(sidecar["inputs"]) == {
+        "results/smoke/tables/double_descent.csv",
+        "scripts/style.mplstyle",
+    }
+    assert {d["setting"] for d in sidecar["departures_from_the_paper"]} >= {"widths", "seeds"}
+    assert sidecar["versions"]["torch"]
+    header = made["results/smoke/tables/double_descent.csv"].decode().splitlines()[0].split(",")
+    assert {
+        *("width", "seed", "points", "c_lower", "c_avg", "c_rms", "log10_c_upper"),
+        *("train_loss", "train_error", "test_loss", "test_error"),
+        *("gradient_norm", "epochs", "stop_reason"),
+    } <= set(header)
+
+
+def test_second_call_does_nothing(finished):
+    assert "Nothing to be done" in finished.snakemake(*RUN).stdout
+
+
+def test_rebuilding_everything_gives_the_same_bytes(copy_of_finished, finished):
+    copy_of_finished.snakemake(*RUN, "--forceall")
+    assert reproducible(copy_of_finished) == reproducible(finished)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "rules"),
+    [
+        ("scripts/style.mplstyle", "font.size: 8", "font.size: 9", {"plot": 1}),
+        ("scripts/pipeline/figures.py", "alpha=0.18", "alpha=0.2", {"plot": 1}),
+        ("scripts/pipeline/progress.py", "%s  epoch", "%s epoch", {}),
+        ("scripts/lipschitz/training/run.py", '"""One epoch of updates, then', '"""An epoch, then', {}),
+        ("config.yaml", "save_every: 20", "save_every: 3", {}),
+        ("config.yaml", "threshold_width: 80", "threshold_width: 90", {"plot": 1}),
+        (
+            "scripts/lipschitz/operator_norm.py",
+            "slack *= 2",
+            "slack *= 3",
+            {"estimate_bounds": 3, "collect": 1, "plot": 1},
+        ),
+        (
+            "config.yaml",
+            "widths: [16, 80, 256]",
+            "widths: [16, 80, 256, 64]",
+            {"train": 1, "estimate_bounds": 1, "collect": 1, "plot": 1},
+        ),
+        ("config.yaml", "widths: [16, 80, 256]", "widths: [256, 16, 80]", {"plot": 1}),
+        (
+            "config.yaml",
+            "max_epochs: 150",
+            "max_epochs: 160",
+            {"train": 3, "estimate_bounds": 3, "collect": 1, "plot": 1},
+        ),
+    ],
+)
+def test_an_edit_rebuilds_what_depends_on_it(copy_of_finished, file, old, new, rules):
+    copy_of_finished.edit(file, old, new)
+    assert planned(copy_of_finished) == rules
+
+
+@pytest.mark.parametrize(
+    ("files", "rules"),
+    [
+        ([FIGURE], {"plot": 1}),
+        ([FIGURE, TABLE], {"collect": 1, "plot": 1}),
+        ([FIGURE, TABLE, BOUNDS], {"estimate_bounds": 1, "collect": 1, "plot": 1}),
+    ],
+)
+def test_missing_files_are_made_again(copy_of_finished, files, rules):
+    for file in files:
+        (copy_of_finished.folder / file).unlink()
+    assert planned(copy_of_finished) == rules
+
+
+@pytest.fixture
+def longer(finished, tmp_path):
+    """A project whose trainings take long enough to be interrupted."""
+    project = Project.copy_to(tmp_path)
+    project.edit("config.yaml", "save_every: 20", "save_every: 0.2")
+    project.edit("config.yaml", "max_epochs: 150", "max_epochs: 1200")
+    return project
+
+
+def start_until_saved(project):
+    process = subprocess.Popen(
+        project.command(*RUN),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(project.folder.glob(f"{RESULTS}/*/.resume-*.safetensors")):
+        assert process.poll() is None, "ended before anything was saved"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def kill_all(process):
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def kill_snakemake_only(process):
+    process.kill()
+
+
+def press_control_c(process):
+    os.killpg(process.pid, signal.SIGINT)
+
+
+def test_interrupted_workflows_end_with_the_same_bytes(longer, tmp_path_factory):
+    whole = Project(tmp_path_factory.mktemp("whole") / "project")
+    shutil.copytree(longer.folder, whole.folder)
+    whole.snakemake(*RUN)
+    expected = reproducible(whole)
+    for interrupt in (kill_all, kill_snakemake_only, press_control_c):
+        project = Project(tmp_path_factory.mktemp(interrupt.__name__) / "project")
+        shutil.copytree(longer.folder, project.folder)
+        process = start_until_saved(project)
+        interrupt(process)
+        process.wait(timeout=60)
+        # the plain command, as the Makefile gives it: no --unlock, no --rerun-incomplete
+        project.snakemake(*RUN)
+        logs = "".join(p.read_text() for p in project.folder.glob("logs/train/**/*.log"))
+        assert "going on from epoch" in logs, interrupt.__name__
+        assert reproducible(project) == expected, interrupt.__name__
+
+
+def test_two_calls_in_one_folder_are_refused(longer):
+    process = start_until_saved(longer)
+    try:
+        second = longer.snakemake(*RUN, check=False)
+        assert second.returncode != 0
+        assert "lock" in second.stdout.lower() or "another snakemake" in second.stdout
+        assert process.poll() is None, "the first call is not disturbed"
+    finally:
+        kill_all(process)
+        process.wait()
+
+
+def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
+    project.edit("config.yaml", "widths: [16, 80, 256]", "widths: [16, 32]")
+    smoke_rate = "max_epochs: 150"
+    project.edit("config.yaml", smoke_rate, "max_epochs: 20\n        clip_norm: null")
+    project.edit("config.yaml", "min_epochs: 40", "min_epochs: 0")
+    project.edit("config.yaml", "warmup_updates: 80", "warmup_updates: 1")
+    text = (project.folder / "config.yaml").read_text()
+    head, smoke = text.split("    smoke:")
+    (project.folder / "config.yaml").write_text(
+        head + "    smoke:" + smoke.replace("learning_rate: 0.2", "learning_rate: 1.0e+38")
+    )
+    project.snakemake(*RUN)
+    table = (project.folder / "results/smoke/tables/double_descent.csv").read_text()
+    assert table.count("diverged") == 8
+    sidecar = json.loads((project.folder / "figures/double_descent.json").read_text())
+    assert sidecar["facts"]["stop_reasons"] == {"diverged": 4}
+
+
+def test_report_holds_figure_and_table(finished):
+    done = finished.snakemake("--report", "report.zip", "--config", "scale=smoke", check=False)
+    assert done.returncode == 0, done.stdout
+    import zipfile
+
+    names = "\n".join(zipfile.ZipFile(finished.folder / "report.zip").namelist())
+    assert "report.html" in names
+    assert "double_descent.pdf" in names

@@ -1,0 +1,122 @@
+"""estimate_bounds and collect: from checkpoints and summaries to the tidy table."""
+
+import argparse
+import math
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from tests.conftest import ROOT
+
+import collect
+import estimate_bounds
+from lipschitz.bounds import LowerBound, UpperBound, upper_bound
+from lipschitz.jacobian import jacobian_norms
+from lipschitz.models import seeded_fcn
+from pipeline.command import CommandError
+from pipeline.config import load_config
+from pipeline.files import write_arrays, write_json, write_tensors
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A run of width 8 with two seeds; the second one diverged after initialisation."""
+    points = {"x_train": torch.randn(50, 40), "x_test": torch.randn(20, 40)}
+    write_arrays(tmp_path / "arrays", {k: v.numpy() for k, v in points.items()})
+    models = {(0, 0): 1, (0, 30): 2, (1, 0): 3}
+    models = {place: seeded_fcn(seed, 40, [8], 10) for place, seed in models.items()}
+    write_tensors(
+        tmp_path / "checkpoints",
+        {
+            f"seed~{seed}/epoch~{epoch}/{name}": weight
+            for (seed, epoch), model in models.items()
+            for name, weight in model.state_dict().items()
+        },
+    )
+    stops = [("gradient_norm", 30, 0.1), ("diverged", 10, math.nan)]
+    write_json(
+        tmp_path / "run.json",
+        {
+            "width": 8,
+            "parameters": 400,
+            "seeds": [
+                {"seed": seed, "stop_reason": reason, "epochs": epochs, "gradient_norm": loss}
+                | dict.fromkeys(("train_loss", "train_error", "test_loss", "test_error"), loss)
+                for seed, (reason, epochs, loss) in enumerate(stops)
+            ],
+        },
+    )
+    job = load_config(yaml.safe_load((ROOT / "config.yaml").read_text())).bounds_job("double_descent")
+    estimate_bounds.main(
+        argparse.Namespace(
+            arrays=tmp_path / "arrays",
+            checkpoints=tmp_path / "checkpoints",
+            width=8,
+            settings=job,
+            code="c0de",
+            device="cpu",
+            threads=1,
+            bounds=tmp_path / "bounds.csv",
+        )
+    )
+    return tmp_path, points, models
+
+
+def test_every_checkpoint_and_point_set_has_a_row_that_says_what_it_is(files):
+    folder, points, models = files
+    rows = pd.read_csv(folder / "bounds.csv")
+    assert len(rows) == len(models) * len(points)
+    for _, row in rows.iterrows():
+        model, x = models[row["seed"], row["epoch"]], points[f"x_{row['points']}"]
+        norms = jacobian_norms(model, x)
+        assert row["c_lower"] == norms.max()
+        assert row["c_avg"] == norms.mean()
+        assert row["worst_point"] == norms.argmax()
+        assert row["number_of_points"] == len(x)
+        assert row["log10_c_upper"] == upper_bound(model, (40,)).log10
+    constant = ["ord", "dtype", "upper_kind", "upper_certified", "upper_method", "lower_kind", "code"]
+    assert rows[constant].drop_duplicates().values.tolist() == [
+        [2, "float32", "upper", True, "autolip", "lower", "c0de"]
+    ]
+    assert (rows[["upper_seconds", "lower_seconds"]] > 0).all(axis=None)
+
+
+def test_table_takes_each_seed_at_its_stop(files):
+    folder, _, _ = files
+    collect.main(
+        argparse.Namespace(
+            summaries=[folder / "run.json"], bounds=[folder / "bounds.csv"], table=folder / "t.csv"
+        )
+    )
+    table = pd.read_csv(folder / "t.csv")
+    assert list(zip(table["seed"], table["points"], strict=True)) == [
+        (0, "test"),
+        (0, "train"),
+        (1, "test"),
+        (1, "train"),
+    ]
+    bounds = pd.read_csv(folder / "bounds.csv").set_index(["seed", "epoch", "points"])
+    stopped = table.set_index(["seed", "points"]).loc[(0, "train")]
+    assert stopped["c_lower"] == bounds.loc[(0, 30, "train"), "c_lower"]
+    assert stopped["epochs"] == 30
+    lost = table[table["seed"] == 1]
+    assert lost["stop_reason"].unique() == ["diverged"]
+    assert lost[["c_lower", "c_avg", "c_rms", "log10_c_upper"]].isna().all(axis=None)
+
+
+def bounds_with(mean, rms, largest, upper):
+    lower = LowerBound(max=largest, mean=mean, rms=rms, argmax=0)
+    return lower, UpperBound(math.log10(upper), upper, "upper", True, (), "autolip")
+
+
+def test_impossible_order_of_bounds_stops_the_job_with_both_numbers():
+    estimate_bounds._check_order(*bounds_with(1.0, 1.0, 1.0 + 1e-8, 1.0), "here")
+    for numbers, words in (
+        ((1.0, 2.0, 5.0, 4.9), "C_lower = 5.0 exceeds C_upper = 4.9"),
+        ((1.0, 2.0, 1.5, 9.0), "C_rms = 2.0 exceeds C_lower = 1.5"),
+        ((3.0, 2.0, 4.0, 9.0), "C_avg = 3.0 exceeds C_rms = 2.0"),
+        ((math.nan, 2.0, 4.0, 9.0), "C_avg = nan"),
+    ):
+        with pytest.raises(CommandError, match=f"seed 3, epoch 7.*{words}"):
+            estimate_bounds._check_order(*bounds_with(*numbers), "seed 3, epoch 7")
