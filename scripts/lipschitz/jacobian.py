@@ -10,13 +10,15 @@ the small Jacobians of freshly initialised nets.
 import copy
 import math
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 
-_CHUNK_ELEMENTS = 1 << 24
-"""Elements of the largest temporary of one chunk of points (64 MiB of float32)."""
+_CHUNK_ELEMENTS = 1 << 22
+"""Elements of the largest temporary of one chunk of points (16 MiB of float32)."""
 
 
 def jacobian_norms(
@@ -71,7 +73,28 @@ def _matrix_norms(matrices: Tensor, ord: float) -> Tensor:
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
     wide = matrices.to(torch.float64)
-    return torch.linalg.eigvalsh(wide @ wide.mT)[:, -1].clamp_(min=0).sqrt_()
+    return _top_eigenvalues(wide @ wide.mT).clamp_(min=0).sqrt_()
+
+
+def _top_eigenvalues(symmetric: Tensor) -> Tensor:
+    """Largest eigenvalues of a stack of small symmetric matrices.
+
+    LAPACK takes one matrix at a time and torch one thread for all of them, so on a CPU the stack
+    is shared out among as many threads as torch may use.
+    """
+    workers = 1 if symmetric.is_cuda else min(torch.get_num_threads(), len(symmetric))
+    if workers == 1:
+        return torch.linalg.eigvalsh(symmetric)[:, -1]
+    own, *others = symmetric.tensor_split(workers)
+    elsewhere = [_threads(workers).submit(torch.linalg.eigvalsh, part) for part in others]
+    values = [torch.linalg.eigvalsh(own), *(future.result() for future in elsewhere)]
+    return torch.cat([value[:, -1] for value in values])
+
+
+@cache
+def _threads(workers: int) -> ThreadPoolExecutor:
+    """Kept for the life of the process: starting threads costs as much as a thousand matrices."""
+    return ThreadPoolExecutor(workers, thread_name_prefix="eigenvalues")
 
 
 @dataclass(frozen=True)
@@ -148,11 +171,12 @@ def _activation_slopes(layers: list[_DenseLayer], x: Tensor) -> list[Tensor]:
     slopes = []
     for layer in layers:
         x = nn.functional.linear(x, layer.weight, layer.bias)
-        slope = (x > 0).to(x.dtype)
-        if layer.slope != 0:
-            slope.mul_(1 - layer.slope).add_(layer.slope)
+        if layer.slope == 0:
+            slope = x.relu_().sign()
+        else:
+            slope = torch.where(x > 0, 1.0, layer.slope).to(x.dtype)
+            x.mul_(slope)
         slopes.append(slope)
-        x = x.mul_(slope)
     return slopes
 
 
@@ -193,6 +217,6 @@ def _autograd_jacobians(model: nn.Module, x: Tensor, batch_size: int | None) -> 
 
 
 def _autograd_batch_size(x: Tensor) -> int:
-    """Points whose activations stay in cache on a CPU (32 for 3 x 32 x 32 images), more on a GPU."""
-    elements = 1 << 24 if x.is_cuda else 32 * 3 * 32 * 32
+    """Points whose activations stay in cache on a CPU (64 for 3 x 32 x 32 images), more on a GPU."""
+    elements = 1 << 24 if x.is_cuda else 64 * 3 * 32 * 32
     return max(8, elements // x[0].numel())

@@ -1,0 +1,230 @@
+"""Measure the speed of Jacobian norms, training and the workflow itself.
+
+Contenders take turns in each round, so that a ratio compares numbers of the same minutes.
+
+    python benchmarks/run.py [--peer CHECKOUT] [--rounds 7] [--threads 2]
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "scripts"))
+
+import pandas as pd  # noqa: E402
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+from torch import nn  # noqa: E402
+
+import nets  # noqa: E402
+from lipschitz.datasets import prepare  # noqa: E402
+from lipschitz.jacobian import jacobian_norms  # noqa: E402
+from lipschitz.models import linear_weights  # noqa: E402
+from lipschitz.training.epochs import EpochRunner, make_batches  # noqa: E402
+from lipschitz.training.losses import LOSSES  # noqa: E402
+from lipschitz.training.stacked import StackedFCN  # noqa: E402
+
+Contenders = dict[str, Callable[[], float]]
+
+JACOBIANS = {"fcn-256": 512, "fcn-4096": 512, "cnn": 32}
+TRAININGS = (16, 64, 256, 512)
+
+
+class Peer:
+    """The authors' code in another process."""
+
+    def __init__(self, checkout: Path, data: dict[str, torch.Tensor], threads: int) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        file = Path(self._folder.name) / "data.safetensors"
+        save_file(data, file)
+        worker = Path(__file__).with_name("peer_worker.py")
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", str(worker), str(checkout), str(file), str(threads)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def timer(self, **request: Any) -> Callable[[], float]:
+        """A function that has one call timed and returns its seconds."""
+
+        def measure() -> float:
+            assert self._process.stdin is not None
+            assert self._process.stdout is not None
+            print(json.dumps(request), file=self._process.stdin, flush=True)
+            return float(self._process.stdout.readline())
+
+        return measure
+
+
+def timed(call: Callable[[], Any]) -> Callable[[], float]:
+    """Seconds of one call."""
+
+    def measure() -> float:
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+
+    return measure
+
+
+def race(task: str, contenders: Contenders, rounds: int, flop: float = 0) -> list[dict[str, Any]]:
+    """Median seconds of each contender, and how many times as long as ours it takes."""
+    for measure in contenders.values():
+        for _ in range(2):
+            measure()
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, measure in contenders.items():
+            times[name].append(measure())
+    ours = next(iter(times))
+    rows = []
+    for name, seconds in times.items():
+        ratio = median(s / o for s, o in zip(seconds, times[ours], strict=True))
+        rate = flop / median(seconds) / 1e9 if flop and name == ours else None
+        rows.append(
+            {"task": task, "who": name, "ms": 1e3 * median(seconds), "ratio": ratio, "GFLOP/s": rate}
+        )
+        print(f"{task:34} {name:38} {1e3 * median(seconds):10.2f} ms {ratio:8.2f} x", flush=True)
+    return rows
+
+
+def jacobian_race(
+    net: str, data: dict[str, torch.Tensor], peer: Peer | None
+) -> tuple[Contenders, float]:
+    """Norms of all points of a net: ours, vmap(jacrev) with matrix_norm, the authors'."""
+    model, x = nets.build(net), nets.points(net, data)
+    single = torch.func.vmap(torch.func.jacrev(lambda p: model(p.unsqueeze(0)).squeeze(0)))
+
+    def with_jacrev() -> None:
+        for part in x.split(JACOBIANS[net]):
+            torch.linalg.matrix_norm(single(part).detach().flatten(2), 2)
+
+    contenders = {
+        "lipschitz.jacobian_norms": timed(lambda: jacobian_norms(model, x)),
+        "vmap(jacrev) + matrix_norm(2)": timed(with_jacrev),
+    }
+    if peer is not None:
+        request = {"task": "jacobian", "net": net, "batch": JACOBIANS[net]}
+        contenders["authors' compute_jac_norm"] = peer.timer(**request)
+    width = int(net.split("-")[1]) if net.startswith("fcn") else 0
+    return contenders, 2.0 * len(x) * width * (40 + 40 * 10)
+
+
+def plain_epoch(width: int, data: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """The same updates with autograd, torch.optim and torch's clipping, data cut beforehand."""
+    model = nets.build(f"fcn-{width}")
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.005)
+    batches = list(zip(data["x_train"].split(512), data["y_train"].split(512), strict=True))
+
+    def run() -> None:
+        for x, y in batches:
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 50.0)
+            optimiser.step()
+
+    return run
+
+
+def stacked_epoch(width: int, seeds: int, data: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """One epoch of ``seeds`` nets side by side."""
+    weights = [w.repeat(seeds, 1, 1) for w in linear_weights(nets.build(f"fcn-{width}"))]
+    stack = StackedFCN(
+        weights, output_slope=0, loss=LOSSES["cross_entropy"], clip_norm=50.0, largest_batch=512
+    )
+    onehot = nn.functional.one_hot(data["y_train"], 10).float()
+    runner = EpochRunner(stack, make_batches(data["x_train"].T, onehot.T, 512))
+
+    @torch.no_grad()
+    def run() -> None:
+        runner.run([0.005] * 8)
+
+    return run
+
+
+def training_race(
+    width: int, data: dict[str, torch.Tensor], peer: Peer | None
+) -> tuple[Contenders, float]:
+    """One epoch of one net: in a stack of four (a quarter of its time), alone, plain, authors'."""
+    four = timed(stacked_epoch(width, 4, data))
+    contenders = {
+        "StackedFCN, 4 seeds, per seed": lambda: four() / 4,
+        "StackedFCN, 1 seed": timed(stacked_epoch(width, 1, data)),
+        "plain PyTorch loop": timed(plain_epoch(width, data)),
+    }
+    if peer is not None:
+        contenders["authors' loop (with its gradient pass)"] = peer.timer(
+            task="epoch", net=f"fcn-{width}"
+        )
+    return contenders, 2.0 * 4000 * (3 * 50 * width - 40 * width)
+
+
+def matmul_rate() -> float:
+    """GFLOP/s of a large float32 matrix product, the floor that the others are held against."""
+    a = torch.randn(2048, 2048)
+    measure = timed(lambda: a @ a)
+    measure()
+    return 2 * 2048**3 / min(measure() for _ in range(5)) / 1e9
+
+
+def workflow_rows() -> list[dict[str, Any]]:
+    """Start-up costs of the workflow."""
+    commands = {
+        "snakemake -n figures": ["-m", "snakemake", "-n", "--quiet"],
+        "python -c 'import torch'": ["-c", "import torch"],
+    }
+    rows = []
+    for name, arguments in commands.items():
+        call = [sys.executable, *arguments]
+        measure = timed(
+            lambda call=call: subprocess.run(call, cwd=ROOT, capture_output=True, check=True)
+        )
+        measure()
+        seconds = median(measure() for _ in range(5))
+        rows.append({"task": name, "who": "", "ms": 1e3 * seconds})
+        print(f"{name:34} {'':38} {1e3 * seconds:10.2f} ms", flush=True)
+    return rows
+
+
+def main() -> None:
+    """Print the table and write it to docs/benchmarks.csv."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--peer", type=Path, help="checkout of the authors' released code")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--csv", type=Path, default=ROOT / "docs" / "benchmarks.csv")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    arrays = prepare("mnist1d").named()
+    data = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    peer = Peer(arguments.peer, data, arguments.threads) if arguments.peer else None
+    rate = matmul_rate()
+    print(f"{platform.machine()}, {arguments.threads} threads, torch {torch.__version__}")
+    print(f"float32 matrix product: {rate:.0f} GFLOP/s")
+    rows = []
+    for net in JACOBIANS:
+        contenders, flop = jacobian_race(net, data, peer)
+        rows += race(f"Jacobian norms, {net}", contenders, arguments.rounds, flop)
+    for width in TRAININGS:
+        contenders, flop = training_race(width, data, peer)
+        rows += race(f"training epoch, fcn-{width}", contenders, arguments.rounds, flop)
+    rows += workflow_rows()
+    table = pd.DataFrame(rows)
+    table["of matmul rate"] = table["GFLOP/s"] / rate
+    table.round(3).to_csv(arguments.csv, index=False, lineterminator="\n")
+    print(f"wrote {arguments.csv}")
+
+
+if __name__ == "__main__":
+    main()
