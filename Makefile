@@ -1,12 +1,14 @@
 # Two commands do everything on a fresh machine:
 #     make figures/double_descent.pdf
 #     make test
+# SCALE=smoke or SCALE=paper changes the scale, CORES=4 the number of cores.
 
 PYTHON ?= python3
 CORES ?= all
+SCALE ?=
 VENV := .venv
 BIN := $(VENV)/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES)
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
 .PHONY: help environment figures test test-fast lint format docs bench report FORCE
@@ -52,7 +54,7 @@ bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR compares with the author
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
 
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
-	$(SNAKEMAKE) --report report.zip
+	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))
 
 $(VENV)/.complete: envs/requirements.txt envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

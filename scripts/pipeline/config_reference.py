@@ -1,4 +1,4 @@
-"""Generates docs/config.md and docs/config.schema.json from the models of the configuration.
+"""Generates docs/config.md, config.schema.json and departures.md from models and config.yaml.
 
 python -m pipeline.config_reference
 """
@@ -9,13 +9,15 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import Config, Experiment, Setup
+from pipeline.config import PAPER, Config, Experiment, Setup, load_config
 from pipeline.files import write_text
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 _INTRODUCTION = """\
 # Configuration reference
@@ -29,6 +31,14 @@ or on the command line (`snakemake --config scale=paper ...`).
 An experiment is written out in full at the scale `paper`. The other scales inherit from it and state
 only what differs; the differences also stand in the JSON file beside each figure. A list is replaced
 as a whole, and so is a section whose `name` changes (a schedule of another kind, say).
+"""
+
+
+_DEPARTURES = """\
+# Departures from the papers
+
+Generated from `config.yaml` by `make docs`; do not edit. The reasons stand in `config.yaml`, and the
+JSON file beside each figure holds the list for the scale it was drawn at.
 """
 
 
@@ -46,6 +56,26 @@ def schema() -> str:
     for section in definition["$defs"].values():
         section.pop("required", None)
     return json.dumps(definition, indent=2) + "\n"
+
+
+def departures() -> str:
+    """Every setting of config.yaml that differs from the paper, in Markdown."""
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    parts = [_DEPARTURES]
+    for experiment in raw["experiments"]:
+        for scale in Experiment.model_fields:
+            if scale != PAPER:
+                config = load_config(raw | {"scale": scale})
+                parts.append(f"## {experiment}, scale {scale}\n")
+                parts.append("| setting | paper | here |\n|---|---|---|")
+                parts.extend(_departure(row) for row in config.departures(experiment))
+                parts.append("")
+    return "\n".join(parts)
+
+
+def _departure(row: dict[str, Any]) -> str:
+    paper, here = (str(row[key]).strip("[]") for key in ("paper", "here"))
+    return f"| `{row['setting']}` | {paper or 'none'} | {here or 'none'} |"
 
 
 def _sections(section: type[BaseModel], path: str) -> list[str]:
@@ -107,3 +137,4 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 if __name__ == "__main__":
     write_text(DOCS / "config.md", reference())
     write_text(DOCS / "config.schema.json", schema())
+    write_text(DOCS / "departures.md", departures())

@@ -166,7 +166,8 @@ def test_names_in_the_configuration_are_those_of_the_registries():
 
 
 @pytest.mark.parametrize(
-    ("file", "made"), [("config.md", "reference"), ("config.schema.json", "schema")]
+    ("file", "made"),
+    [("config.md", "reference"), ("config.schema.json", "schema"), ("departures.md", "departures")],
 )
 def test_generated_documents_are_up_to_date(file, made):
     expected = getattr(config_reference, made)()
