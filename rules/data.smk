@@ -40,6 +40,6 @@ rule inject_noise:
     message:
         "Injecting {wildcards.noise} % label noise ({wildcards.kind}) into {wildcards.dataset}"
     shell:
-        "python scripts/inject_noise.py --dataset {wildcards.dataset} --kind {wildcards.kind} "
+        "python scripts/inject_noise.py --kind {wildcards.kind} "
         "--percent {wildcards.noise} --seed {wildcards.seed} "
         "--arrays {input.arrays:q} --labels {output.labels:q} --log {log:q}"

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 from lipschitz.bounds import LowerBound, UpperBound, lower_bound, upper_bound
-from lipschitz.datasets import DATASETS
 from lipschitz.models import fcn
 from pipeline.command import CommandError, run
 from pipeline.config import BoundsJob
@@ -57,10 +56,11 @@ def _models(
         place = int(seed.removeprefix("seed~")), int(epoch.removeprefix("epoch~"))
         states.setdefault(place, {})[name] = weight
     for (seed, epoch), state in sorted(states.items()):
+        last = max(state, key=lambda name: int(name.split(".")[0]))
         model = fcn(
             x.shape[1],
             hidden_sizes(job.model, width),
-            DATASETS[job.dataset].classes,
+            len(state[last]),
             activation_on_output=job.model.output_activation,
         )
         model.load_state_dict(state)

@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from lipschitz.datasets import DATASETS
 from lipschitz.label_noise import NOISE_KINDS, inject
 from pipeline.command import run
 from pipeline.files import read_arrays, write_arrays
@@ -12,13 +11,13 @@ from pipeline.progress import LOG
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the labels that training sees (``y_train``) and the untouched test labels (``y_test``)."""
-    arrays = read_arrays(arguments.arrays)
-    clean = arrays["y_train"]
+    arrays, metadata = read_arrays(arguments.arrays)
+    clean, classes = arrays["y_train"], metadata["classes"]
     noisy = inject(
         clean,
         arguments.percent,
         kind=arguments.kind,
-        classes=DATASETS[arguments.dataset].classes,
+        classes=classes,
         seed=arguments.seed,
     )
     LOG.info(
@@ -28,12 +27,12 @@ def main(arguments: argparse.Namespace) -> None:
         (noisy != clean).sum(),
         len(clean),
     )
-    write_arrays(arguments.labels, {"y_train": noisy, "y_test": arrays["y_test"]})
+    labels = {"y_train": noisy, "y_test": arrays["y_test"]}
+    write_arrays(arguments.labels, labels, {"classes": classes})
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
     parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
     parser.add_argument("--kind", required=True, choices=sorted(NOISE_KINDS))
     parser.add_argument("--percent", type=int, required=True, help="0 to 100")

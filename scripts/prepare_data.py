@@ -12,7 +12,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Write the arrays as safetensors and a manifest beside them."""
     dataset = DATASETS[arguments.dataset]
     arrays = prepare(arguments.dataset).named()
-    write_arrays(arguments.arrays, arrays)
+    write_arrays(arguments.arrays, arrays, {"classes": dataset.classes})
     write_json(
         arguments.manifest,
         {

@@ -41,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _build(arguments: argparse.Namespace) -> TrainingRun:
     job = TrainingJob.model_validate_json(arguments.settings)
     arrays, _ = read_tensors(arguments.arrays)
-    labels, _ = read_tensors(arguments.labels)
+    labels, metadata = read_tensors(arguments.labels)
     train, test = (Points(arrays[f"x_{p}"], labels[f"y_{p}"]) for p in ("train", "test"))
     if job.training.batch_size > len(train.y):
         LOG.warning(
@@ -49,7 +49,8 @@ def _build(arguments: argparse.Namespace) -> TrainingRun:
             job.training.batch_size,
             len(train.y),
         )
-    return build_run(job, arguments.width, train, test, choose_device(arguments.device))
+    device = choose_device(arguments.device)
+    return build_run(job, arguments.width, train, test, metadata["classes"], device)
 
 
 def _train(training: TrainingRun, saved: SavedState, arguments: argparse.Namespace) -> None:

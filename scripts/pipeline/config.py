@@ -13,6 +13,9 @@ from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+# The settings themselves are parameters of the rules, so a new key here rebuilds nothing.
+AFFECTS_RESULTS = False  # see pipeline.fingerprint
+
 ScaleName = Literal["laptop", "paper", "smoke"]
 PAPER = "paper"
 
@@ -171,7 +174,6 @@ class Setup(_Section):
 class TrainingJob(_Section):
     """All settings that a training run depends on, besides its width and its input files."""
 
-    dataset: str
     model: Model
     seeds: Count
     random_seed: NonNegative
@@ -181,7 +183,6 @@ class TrainingJob(_Section):
 class BoundsJob(_Section):
     """All settings that the bounds of a run depend on, besides its width and its input files."""
 
-    dataset: str
     model: Model
     bounds: Bounds
 
@@ -233,7 +234,6 @@ class Config(_Section):
         """:class:`TrainingJob` of ``experiment`` as JSON, a parameter of its rule."""
         setup = self.setup(experiment)
         return TrainingJob(
-            dataset=setup.dataset,
             model=setup.model,
             seeds=setup.seeds,
             random_seed=self.random_seed,
@@ -243,7 +243,7 @@ class Config(_Section):
     def bounds_job(self, experiment: str) -> str:
         """:class:`BoundsJob` of ``experiment`` as JSON, a parameter of its rule."""
         setup = self.setup(experiment)
-        return BoundsJob(dataset=setup.dataset, model=setup.model, bounds=setup.bounds).model_dump_json()
+        return BoundsJob(model=setup.model, bounds=setup.bounds).model_dump_json()
 
     def departures(self, experiment: str) -> list[dict[str, Any]]:
         """Settings of ``experiment`` that differ from the paper, as {setting, paper, here}."""

@@ -78,18 +78,19 @@ def write_tensors(
     write_bytes(path, safetensors.torch.save(contiguous, _pack(metadata)))
 
 
-def read_arrays(path: Path) -> "dict[str, numpy.ndarray]":
-    """The arrays of a safetensors file. Raises :class:`DamagedFileError`."""
-    try:
-        return safetensors.numpy.load_file(path)
-    except safetensors.SafetensorError as error:
-        raise DamagedFileError(f"{path} is damaged ({error}); delete it to have it rebuilt") from error
+def read_arrays(path: Path) -> "tuple[dict[str, numpy.ndarray], dict[str, Any]]":
+    """NumPy arrays and metadata of a safetensors file. Raises :class:`DamagedFileError`."""
+    return _read(path, "numpy")
 
 
 def read_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]":
     """Tensors (on the CPU) and metadata of a safetensors file. Raises :class:`DamagedFileError`."""
+    return _read(path, "pt")
+
+
+def _read(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
+        with safetensors.safe_open(path, framework=framework) as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
     except (safetensors.SafetensorError, ValueError) as error:

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from lipschitz.datasets import DATASETS
 from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
 from lipschitz.schedules import build_schedule
 from lipschitz.training.initialisation import first_alive
@@ -25,11 +24,11 @@ _OUTPUT_SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
 
 
 def build_run(
-    job: TrainingJob, width: int, train: Points, test: Points, device: torch.device
+    job: TrainingJob, width: int, train: Points, test: Points, classes: int, device: torch.device
 ) -> TrainingRun:
     """A run at initialisation: every seed of one width, side by side on ``device``."""
     stack = StackedFCN(
-        [w.to(device) for w in _initial_weights(job, width, train)],
+        [w.to(device) for w in _initial_weights(job, width, train, classes)],
         output_slope=_OUTPUT_SLOPES[job.model.output_activation],
         loss=LOSSES[job.training.loss],
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
@@ -64,23 +63,28 @@ def summary(run: TrainingRun) -> list[dict[str, Any]]:
     ]
 
 
-def _initial_weights(job: TrainingJob, width: int, train: Points) -> list[torch.Tensor]:
+def _initial_weights(job: TrainingJob, width: int, train: Points, classes: int) -> list[torch.Tensor]:
     """Weights (seeds, out, in) of each layer."""
     models = [
-        first_alive(_draws(job, width, seed, train), train.x, train.y, job.model.minimum_alive_share)
+        first_alive(
+            _draws(job, width, seed, train.x.shape[1], classes),
+            train.x,
+            train.y,
+            job.model.minimum_alive_share,
+        )
         for seed in range(job.seeds)
     ]
     return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
 
 
-def _draws(job: TrainingJob, width: int, seed: int, train: Points) -> Iterator[nn.Module]:
+def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -> Iterator[nn.Module]:
     """Initialisations of one seed, the first and its replacements."""
     for draw in count():
         yield seeded_fcn(
             derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw),
-            train.x.shape[1],
+            inputs,
             hidden_sizes(job.model, width),
-            DATASETS[job.dataset].classes,
+            classes,
             activation_on_output=job.model.output_activation,
         )
 

@@ -34,9 +34,7 @@ def data(tmp_path_factory):
         check=True,
     )
     noise = ["--kind", "pair_swap", "--percent", 20, "--seed", 42]
-    subprocess.run(
-        script("inject_noise", "--dataset", "mnist1d", *made, *noise, "--labels", labels), check=True
-    )
+    subprocess.run(script("inject_noise", *made, *noise, "--labels", labels), check=True)
     return ["--arrays", arrays, "--labels", labels]
 
 

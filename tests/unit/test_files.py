@@ -65,7 +65,7 @@ def test_folder_that_cannot_be_made_is_named(tmp_path):
 def test_arrays_and_tensors_come_back(tmp_path):
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([3, 1])}
     files.write_arrays(tmp_path / "a", arrays)
-    assert all(np.array_equal(v, arrays[k]) for k, v in files.read_arrays(tmp_path / "a").items())
+    assert all(np.array_equal(v, arrays[k]) for k, v in files.read_arrays(tmp_path / "a")[0].items())
     files.write_tensors(tmp_path / "t", {"w": torch.eye(3).T[1:]}, {"epoch": 3, "active": [1, 2]})
     tensors, metadata = files.read_tensors(tmp_path / "t")
     assert torch.equal(tensors["w"], torch.eye(3)[1:])

@@ -87,7 +87,7 @@ class TrainingRun:
         test: Points,
         settings: Settings,
     ) -> None:
-        classes = stack.weights[-1].shape[1]
+        classes = stack.classes
         self.settings = settings
         self.epoch = 0
         self.active = list(seeds)
@@ -99,8 +99,9 @@ class TrainingRun:
         self._points = train
         self._in_order = train.batches(classes, settings.batch_size)
         self._test = test.batches(classes, settings.batch_size)
-        # shuffling refills these in place; without it they are the batches in order
-        self._batches = [Batch(b.x.clone(), b.y.clone()) for b in self._in_order]
+        self._batches = self._in_order
+        if settings.shuffle:  # refilled in place
+            self._batches = [Batch(b.x.clone(), b.y.clone()) for b in self._in_order]
         self._runner: EpochRunner | None = None
         with torch.no_grad():
             self._observe()

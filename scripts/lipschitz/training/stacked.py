@@ -109,6 +109,11 @@ class StackedFCN:
         """Number of nets in the stack."""
         return self.weights[0].shape[0]
 
+    @property
+    def classes(self) -> int:
+        """Number of outputs."""
+        return self.weights[-1].shape[1]
+
     def select(self, keep: Sequence[int]) -> "StackedFCN":
         """A stack of the nets at positions ``keep``."""
         return StackedFCN(
