@@ -15,8 +15,7 @@ SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason $(if $(SCALE)
 
 help: ## print what can be made
 	@echo "Figures:"
-	@sed -n 's/^EXPERIMENT_OF_FIGURE = {\(.*\)}/\1/p' scripts/pipeline/workflow_setup.py \
-		| tr ',' '\n' | sed 's/^ *"\([a-z_]*\)".*/  make figures\/\1.pdf/'
+	@ls scripts/plot_*.py | sed 's/.*plot_\(.*\)\.py/  make figures\/\1.pdf/'
 	@echo "Everything else:"
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 

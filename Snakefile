@@ -33,10 +33,6 @@ wildcard_constraints:
     figure=r"[a-z0-9_]+",
 
 
-# Used with --sdm apptainer only; the environment in envs/ is the normal way.
-container: "docker://python:3.11-slim"
-
-
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/bounds.smk"

@@ -17,6 +17,8 @@ rule estimate_bounds:
         "logs/estimate_bounds/{scale}/{experiment}/noise~{noise}/width~{width}.log",
     benchmark:
         "benchmarks/runs/estimate_bounds/{scale}/{experiment}/noise~{noise}/width~{width}.tsv"
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         device=SETUP.config.device,

@@ -17,6 +17,8 @@ rule prepare_data:
         "logs/prepare_data/{dataset}.log",
     benchmark:
         "benchmarks/runs/prepare_data/{dataset}.tsv"
+    conda:
+        "../envs/environment.yaml"
     params:
         code=SETUP.code["prepare_data"],
     message:
@@ -35,6 +37,8 @@ rule inject_noise:
         "logs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.log",
     benchmark:
         "benchmarks/runs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.tsv"
+    conda:
+        "../envs/environment.yaml"
     params:
         code=SETUP.code["inject_noise"],
     message:

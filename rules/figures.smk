@@ -24,6 +24,8 @@ rule collect:
     benchmark:
         "benchmarks/runs/collect/{scale}/{experiment}.tsv"
     localrule: True
+    conda:
+        "../envs/environment.yaml"
     params:
         code=SETUP.code["collect"],
     message:
@@ -56,6 +58,8 @@ rule plot:
     benchmark:
         "benchmarks/runs/plot/{figure}.tsv"
     localrule: True
+    conda:
+        "../envs/environment.yaml"
     params:
         caption=lambda w: SETUP.figure_caption(w.figure),
         context=lambda w: SETUP.figure_context(w.figure),

@@ -23,6 +23,8 @@ rule train:
         "benchmarks/runs/train/{scale}/{experiment}/noise~{noise}/width~{width}.tsv"
     # widest first: the longest job decides when the last one ends
     priority: lambda w: int(w.width)
+    conda:
+        "../envs/environment.yaml"
     threads: 1
     resources:
         # resources, because a change of them rebuilds nothing

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
 
 
 class Project:

@@ -114,6 +114,7 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
         remove_stale_locks(Path.cwd())
-    # jobs run in the environment that snakemake itself was started from, activated or not
-    shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+    if not workflow.deployment_settings.deployment_method:
+        # jobs run in the environment that snakemake itself was started from, activated or not
+        shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
     return setup

@@ -1,6 +1,7 @@
 """What the documents say exists and runs."""
 
 import re
+import tomllib
 
 import pytest
 from tests.conftest import ROOT
@@ -46,3 +47,23 @@ def test_readme_shows_the_two_commands():
     text = (ROOT / "README.md").read_text()
     assert "make figures/double_descent.pdf" in text
     assert "make test" in text
+
+
+def pins(lines):
+    found = (re.match(r"^\s*(?:- )?([A-Za-z0-9_-]+)==([\w.]+)", line) for line in lines)
+    return dict(match.groups() for match in found if match)
+
+
+def test_conda_users_get_the_same_versions():
+    requirements = pins((ROOT / "envs" / "requirements.txt").read_text().splitlines())
+    assert len(requirements) > 10
+    assert pins((ROOT / "envs" / "environment.yaml").read_text().splitlines()) == requirements
+
+
+def test_pins_lie_in_the_accepted_ranges():
+    from packaging.requirements import Requirement
+
+    requirements = pins((ROOT / "envs" / "requirements.txt").read_text().splitlines())
+    accepted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for requirement in map(Requirement, accepted):
+        assert requirement.specifier.contains(requirements[requirement.name]), requirement.name
