@@ -1,7 +1,10 @@
 import errno
 import os
+import re
 import resource
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -9,6 +12,7 @@ import torch
 
 from pipeline import files
 from pipeline.files import DamagedFileError, OutputError
+from tests.conftest import ROOT
 
 
 def test_content_appears_whole_under_its_name(tmp_path):
@@ -25,24 +29,37 @@ def test_new_files_have_ordinary_permissions(tmp_path):
     assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
 
 
-@pytest.fixture
-def small_files_only():
-    """The kernel refuses to write past 10 kB, as it would on a full disk."""
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    signal.signal(signal.SIGXFSZ, handler)
+def refuse_large_files():
+    """Have the kernel refuse to write past 10 kB, as it would on a full disk."""
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
 
 
-def test_failed_write_leaves_the_old_file_and_no_debris(tmp_path, small_files_only):
+WRITE_TOO_MUCH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from pipeline.files import OutputError, write_bytes
+try:
+    write_bytes(Path(sys.argv[2]), bytes(50_000))
+except OutputError as error:
+    print(error)
+"""
+
+
+def test_failed_write_leaves_the_old_file_and_no_debris(tmp_path):
     path = tmp_path / "checkpoints.safetensors"
-    files.write_tensors(path, {"w": torch.ones(10)})
-    before = path.read_bytes()
-    with pytest.raises(OutputError, match=r"cannot write .*checkpoints.*unchanged"):
-        files.write_tensors(path, {"w": torch.ones(10_000)})
-    assert path.read_bytes() == before
+    path.write_bytes(b"before")
+    # in a process of its own: the limit would hit the log of the tests as well
+    done = subprocess.run(
+        [sys.executable, "-c", WRITE_TOO_MUCH, str(ROOT / "scripts"), str(path)],
+        preexec_fn=refuse_large_files,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.match(r"cannot write .*checkpoints.* \(50,000 bytes\): .*unchanged", done.stdout)
+    assert path.read_bytes() == b"before"
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoints.safetensors"]
 
 
