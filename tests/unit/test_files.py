@@ -9,10 +9,10 @@ import sys
 import numpy as np
 import pytest
 import torch
+from tests.conftest import ROOT
 
 from pipeline import files
 from pipeline.files import DamagedFileError, OutputError
-from tests.conftest import ROOT
 
 
 def test_content_appears_whole_under_its_name(tmp_path):
