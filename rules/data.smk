@@ -17,6 +17,7 @@ rule prepare_data:
         "logs/prepare_data/{dataset}.log",
     benchmark:
         "benchmarks/runs/prepare_data/{dataset}.tsv"
+    localrule: True
     conda:
         "../envs/environment.yaml"
     params:
@@ -37,6 +38,7 @@ rule inject_noise:
         "logs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.log",
     benchmark:
         "benchmarks/runs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.tsv"
+    localrule: True
     conda:
         "../envs/environment.yaml"
     params:
