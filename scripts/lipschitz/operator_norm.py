@@ -86,11 +86,12 @@ def _spectral_norm_upper(matrix: Tensor) -> float:
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.T
     exponent = math.frexp(largest)[1]
-    # in two steps: 2**-exponent alone may overflow for subnormal entries
-    scaled = torch.ldexp(torch.ldexp(matrix, _int(-exponent // 2)), _int(-exponent - -exponent // 2))
+    # in two steps: one power of two alone may overflow for subnormal entries
+    half = -exponent // 2
+    scaled = matrix * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
     rows, columns = scaled.shape
     gram = scaled @ scaled.T
-    frobenius_squared = scaled.square().sum().item() * (1 + _gamma(rows * columns))
+    frobenius_squared = scaled.square().sum().item() / (1 - _gamma(rows * columns))
     top = torch.linalg.eigvalsh(gram)[-1].item()
     alpha = _gamma(rows + 1) / (1 - _gamma(rows + 1))
     slack = 4 * alpha * rows
@@ -103,11 +104,10 @@ def _spectral_norm_upper(matrix: Tensor) -> float:
         slack *= 2
     squared = bound * (1 + _UNIT_ROUNDOFF + alpha * rows) + _gamma(columns) * frobenius_squared
     root = up(math.sqrt(squared * (1 + 16 * _UNIT_ROUNDOFF) + 1e-290))
-    return up(math.ldexp(root, exponent))
-
-
-def _int(value: int) -> Tensor:
-    return torch.tensor(value, dtype=torch.int32)
+    try:
+        return up(math.ldexp(root, exponent))
+    except OverflowError:
+        return math.inf
 
 
 def _power_iteration(matrix: Tensor, steps: int = 10_000) -> float:

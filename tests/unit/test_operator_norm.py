@@ -59,6 +59,10 @@ def test_extreme_scales(scale):
     assert scale <= bound <= scale * (1 + 1e-9) + 5e-324
 
 
+def test_norms_beyond_the_largest_float_are_infinite():
+    assert linear_norm(torch.full((3, 3), 1.7e308, dtype=torch.float64)).value == math.inf
+
+
 def test_zero_and_rank_one():
     assert linear_norm(torch.zeros(3, 5)).value == 0
     u, v = torch.tensor([3.0, 4.0]), torch.tensor([5.0, 12.0, 0.0])
