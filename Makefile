@@ -17,7 +17,7 @@ help: ## print what can be made
 	@echo "Figures:"
 	@ls scripts/plot_*.py | sed 's/.*plot_\(.*\)\.py/  make figures\/\1.pdf/'
 	@echo "Everything else:"
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 environment: $(VENV)/.complete ## make the Python environment .venv, and nothing else
 
@@ -58,7 +58,8 @@ report: $(VENV)/.complete ## make report.zip, a page with all figures and how th
 $(VENV)/.complete: envs/requirements.txt envs/constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) \
+		|| { echo "python3 -m venv does not work; on Debian and Ubuntu install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -c envs/constraints.txt
 	touch $@
 

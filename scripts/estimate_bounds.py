@@ -18,6 +18,7 @@ from pipeline.command import CommandError, run
 from pipeline.config import BoundsJob
 from pipeline.device import choose_device
 from pipeline.files import read_tensors, write_text
+from pipeline.resume import only_process
 from pipeline.training_job import hidden_sizes
 
 POINT_SETS = {"train": "x_train", "test": "x_test"}
@@ -27,7 +28,12 @@ _ROUNDING = 1e-6
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Write one row per seed, epoch and point set."""
+    """Write one row per seed, epoch and point set; an older call that still runs is stopped first."""
+    with only_process(arguments.bounds.parent):
+        _estimate(arguments)
+
+
+def _estimate(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     device = choose_device(arguments.device)
     job = BoundsJob.model_validate_json(arguments.settings)

@@ -12,13 +12,13 @@ from pipeline.config import TrainingJob
 from pipeline.device import choose_device
 from pipeline.files import read_tensors, sha256, write_json, write_tensors, write_text
 from pipeline.progress import LOG, Progress, Timer
-from pipeline.resume import Interruption, SavedState, only_process, state_key
+from pipeline.resume import Callers, Interruption, SavedState, only_process, state_key
 from pipeline.training_job import build_run, history_csv, summary
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Train, saving now and then, and write checkpoints, history and summary at the end."""
-    folder = arguments.checkpoints.parent
+    folder, callers = arguments.checkpoints.parent, Callers()
     with only_process(folder):
         key = state_key(
             arguments.settings,
@@ -26,16 +26,23 @@ def main(arguments: argparse.Namespace) -> None:
             str(arguments.width),
             sha256(arguments.arrays),
             sha256(arguments.labels),
+            torch.__version__,
+            choose_device(arguments.device).type,
         )
+        saved = SavedState(folder, key)
         if _is_done(arguments, key):
             LOG.info("%s is complete already", folder)
+            saved.clear()
             return
         torch.set_num_threads(arguments.threads)
         training = _build(arguments)
-        saved = SavedState(folder, key)
         _train(training, saved, arguments)
         _write(training, key, arguments)
-        saved.clear()
+        if callers.alive():
+            saved.clear()
+        else:  # the next call deletes the outputs of a job whose end snakemake has not seen
+            saved.save(*training.state())
+            LOG.warning("snakemake has ended before this job; its final state is kept in %s", saved.path)
 
 
 def _build(arguments: argparse.Namespace) -> TrainingRun:

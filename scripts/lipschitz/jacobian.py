@@ -11,11 +11,14 @@ import copy
 import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor, nn
+
+from lipschitz.hooks import has_hooks
 
 _CHUNK_ELEMENTS = 1 << 22
 """Elements of the largest temporary of one chunk of points (16 MiB of float32)."""
@@ -72,6 +75,8 @@ def _matrix_norms(matrices: Tensor, ord: float) -> Tensor:
         return matrices.to(torch.float64).abs().sum(1 if ord == 1 else 2).amax(1)
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
+    if matrices.device.type == "mps":  # no float64 there
+        matrices = matrices.cpu()
     wide = matrices.to(torch.float64)
     return _top_eigenvalues(wide @ wide.mT).clamp_(min=0).sqrt_()
 
@@ -110,7 +115,7 @@ def _dense_layers(model: nn.Module, *, flat: bool) -> list[_DenseLayer] | None:
 
     ``flat`` says that inputs are vectors; others need a Flatten in front.
     """
-    if type(model) is not nn.Sequential or any(map(_has_hooks, model.modules())):
+    if type(model) is not nn.Sequential or any(map(has_hooks, model.modules())):
         return None
     layers: list[_DenseLayer] = []
     for module in model:
@@ -131,18 +136,13 @@ def _dense_layers(model: nn.Module, *, flat: bool) -> list[_DenseLayer] | None:
     return layers or None
 
 
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
-
-
 def _slope(module: nn.Module) -> float | None:
-    match module:
-        case nn.ReLU():
-            return 0.0
-        case nn.LeakyReLU(negative_slope=slope) if 0 <= slope <= 1:
-            return slope
-        case nn.Identity() | nn.Dropout():
-            return 1.0
+    if type(module) is nn.ReLU:
+        return 0.0
+    if type(module) is nn.LeakyReLU and 0 <= module.negative_slope <= 1:
+        return module.negative_slope
+    if type(module) in (nn.Identity, nn.Dropout):
+        return 1.0
     return None
 
 
@@ -207,16 +207,23 @@ def _autograd_jacobians(model: nn.Module, x: Tensor, batch_size: int | None) -> 
         x = x.contiguous(memory_format=torch.channels_last)
     for chunk in x.split(batch_size or _autograd_batch_size(x)):
         points = chunk.detach().requires_grad_()
-        with torch.enable_grad():
+        with torch.enable_grad(), _full_precision(chunk):
             sums = frozen(points).flatten(1).sum(0).unbind()
-        rows = [
-            torch.autograd.grad(total, points, retain_graph=k + 1 < len(sums))[0]
-            for k, total in enumerate(sums)
-        ]
+            rows = [
+                torch.autograd.grad(total, points, retain_graph=k + 1 < len(sums))[0]
+                for k, total in enumerate(sums)
+            ]
         yield torch.stack([row.flatten(1) for row in rows], 1)
+
+
+def _full_precision(x: Tensor) -> AbstractContextManager[None]:
+    """On a GPU, convolutions in float32 and not in the TF32 that cuDNN would take by default."""
+    if not x.is_cuda:
+        return nullcontext()
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _autograd_batch_size(x: Tensor) -> int:
     """Points whose activations stay in cache on a CPU (64 for 3 x 32 x 32 images), more on a GPU."""
-    elements = 1 << 24 if x.is_cuda else 64 * 3 * 32 * 32
+    elements = 1 << 20 if x.is_cuda else 64 * 3 * 32 * 32
     return max(8, elements // x[0].numel())

@@ -33,8 +33,9 @@ def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") ->
     certified
         Upper bound, proved with rounding. For ``ord=2`` it exceeds the spectral norm by a relative
         1e-10 or less at the sizes of the papers' nets: float64 eigenvalues of the smaller Gram
-        matrix, then a Cholesky factorisation as the certificate (Rump, Verification of positive
-        definiteness, BIT 46, 2006). For 1 and inf the largest column or row sum, rounded up.
+        matrix, then a Cholesky factorisation and its residual as the certificate (after Rump,
+        Verification of positive definiteness, BIT 46, 2006). For 1 and inf the largest column or
+        row sum, rounded up.
     power
         Power iteration (``ord=2`` only) to a relative step of 1e-12: approaches the norm from
         below, so the result is a ``lower`` bound. For comparison with published numbers.
@@ -42,7 +43,8 @@ def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") ->
     Raises
     ------
     ValueError
-        For an unknown method or order, an empty or non-matrix weight, or NaN or infinite entries.
+        For an unknown method or order, an empty or non-matrix weight, another than a real floating
+        dtype, or NaN or infinite entries.
     """
     matrix = _checked(weight)
     if ord not in (1, 2, math.inf):
@@ -58,7 +60,9 @@ def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") ->
 def _checked(weight: Tensor) -> Tensor:
     if weight.dim() != 2 or weight.numel() == 0:
         raise ValueError(f"weight must be a non-empty matrix, not {tuple(weight.shape)}")
-    matrix = weight.detach().to(torch.float64)
+    if not weight.is_floating_point():
+        raise ValueError(f"weight must be real and floating, not {weight.dtype}")
+    matrix = weight.detach().cpu().to(torch.float64)
     if not matrix.isfinite().all():
         raise ValueError("weight has NaN or infinite entries")
     return matrix
@@ -73,12 +77,18 @@ def _sum_norm_upper(matrix: Tensor, ord: float) -> float:
 def _spectral_norm_upper(matrix: Tensor) -> float:
     """Upper bound of the spectral norm of a float64 matrix, proved with rounding.
 
-    With A scaled by a power of two (exact), G = fl(A A^T) and t slightly above its top eigenvalue,
-    a Cholesky factorisation of fl(t I - G) that runs to its end proves
-    ``lambda_max(A A^T) <= t + u t + alpha m t + gamma_n |A|_F^2``: the rounding of the diagonal,
-    Rump's bound for the factorisation with alpha = gamma_{m+1} / (1 - gamma_{m+1}), and that of
-    the product. The factor 1 + 16 u and a tiny constant cover the evaluation of this sum and
-    underflow.
+    A is the matrix scaled by a power of two (entries 2**-1022 times the largest may be rounded), G
+    the computed Gram matrix of its m shorter rows of length n, t a little above the top eigenvalue
+    of G, S the computed t I - G, and L the computed Cholesky factor of S. With u the unit roundoff
+    and gamma_k = k u / (1 - k u):
+
+    - ``|G - A A^T| <= gamma_n |A|_F^2``, in any order of summation;
+    - ``|S - (t I - G)| <= u t``, on the diagonal only;
+    - ``lambda_min(S) >= -|S - L L^T| >= -((1 + u) |R|_F + gamma_m |L|_F^2)`` for the computed
+      residual R of the factorisation, whatever algorithm L came from.
+
+    So ``lambda_max(A A^T) <= t + u t + (1 + u) |R|_F + gamma_m |L|_F^2 + gamma_n |A|_F^2``. A factor
+    1 + 16 u covers u t, the evaluation of the sum, and the entries lost in scaling.
     """
     largest = matrix.abs().max().item()
     if largest == 0:
@@ -91,23 +101,40 @@ def _spectral_norm_upper(matrix: Tensor) -> float:
     scaled = matrix * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
     rows, columns = scaled.shape
     gram = scaled @ scaled.T
-    frobenius_squared = scaled.square().sum().item() / (1 - _gamma(rows * columns))
-    top = torch.linalg.eigvalsh(gram)[-1].item()
-    alpha = _gamma(rows + 1) / (1 - _gamma(rows + 1))
-    slack = 4 * alpha * rows
-    while True:
-        bound = top * (1 + slack)
-        shifted = -gram
-        shifted.diagonal().add_(bound)
-        if torch.linalg.cholesky_ex(shifted).info.item() == 0:
-            break
-        slack *= 2
-    squared = bound * (1 + _UNIT_ROUNDOFF + alpha * rows) + _gamma(columns) * frobenius_squared
-    root = up(math.sqrt(squared * (1 + 16 * _UNIT_ROUNDOFF) + 1e-290))
+    gram = gram.tril() + gram.tril(-1).T
+    shift, factor, shifted = _cholesky_above_top(gram)
+    residual = shifted - factor @ factor.T
+    squared = (
+        shift
+        + math.sqrt(_squared_frobenius_upper(residual)) * (1 + 4 * _UNIT_ROUNDOFF)
+        + _gamma(rows) * _squared_frobenius_upper(factor)
+        + _gamma(columns) * _squared_frobenius_upper(scaled)
+    )
+    root = up(math.sqrt(squared * (1 + 16 * _UNIT_ROUNDOFF)))
     try:
         return up(math.ldexp(root, exponent))
     except OverflowError:
         return math.inf
+
+
+def _cholesky_above_top(gram: Tensor) -> tuple[float, Tensor, Tensor]:
+    """t just above the top eigenvalue of ``gram``, the Cholesky factor of t I - gram, t I - gram."""
+    top = torch.linalg.eigvalsh(gram)[-1].item()
+    if not math.isfinite(top):
+        raise ArithmeticError("the eigenvalues of the Gram matrix are not finite")
+    slack = 4 * len(gram) * _gamma(len(gram) + 1)
+    while True:
+        shift = top * (1 + slack)
+        shifted = -gram
+        shifted.diagonal().add_(shift)
+        factor, info = torch.linalg.cholesky_ex(shifted)
+        if info.item() == 0:
+            return shift, factor, shifted
+        slack *= 2
+
+
+def _squared_frobenius_upper(matrix: Tensor) -> float:
+    return up(matrix.square().sum().item() / (1 - _gamma(matrix.numel())))
 
 
 def _power_iteration(matrix: Tensor, steps: int = 10_000) -> float:

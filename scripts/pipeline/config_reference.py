@@ -30,7 +30,8 @@ or on the command line (`snakemake --config scale=paper ...`).
 
 An experiment is written out in full at the scale `paper`. The other scales inherit from it and state
 only what differs; the differences also stand in the JSON file beside each figure. A list is replaced
-as a whole, and so is a section whose `name` changes (a schedule of another kind, say).
+as a whole, and so is a section whose `name` changes (a schedule of another kind, say; this works in
+`config.yaml` itself, not in a file on top, which Snakemake merges key by key).
 """
 
 

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _METADATA_KEY = "json"  # one key only: safetensors does not keep the order of several
 
 
+TEMPORARY = ".tmp"
+"""Ending of the hidden files that are being written."""
+
+
 class OutputError(OSError):
     """An output could not be written."""
 
@@ -35,7 +39,9 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY, delete=False
+        ) as file:
             temporary = Path(file.name)
             file.write(content)
             file.flush()
@@ -43,12 +49,13 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
         raise OutputError(
             f"cannot write {path} ({len(content):,} bytes): {error.strerror}{_space_left(path)}. "
             "What was there before is unchanged."
         ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, content: str) -> None:

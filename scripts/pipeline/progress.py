@@ -17,11 +17,7 @@ LOG = logging.getLogger("pipeline")
 
 
 def start_logging(log: Path | None) -> None:
-    """Messages go to ``log`` and to the terminal; in CI only warnings go to the terminal.
-
-    An uncaught exception ends up in the log too, and its message without a traceback on the
-    terminal.
-    """
+    """Messages go to ``log`` and to the terminal; in CI only warnings go to the terminal."""
     LOG.setLevel(logging.INFO)
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter("%(message)s"))

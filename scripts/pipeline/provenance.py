@@ -49,6 +49,7 @@ def write_sidecar(
             "settings": dict(settings),
             "departures_from_the_paper": departures,
             "code": dict(code),
-            "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+            "versions_when_drawn": {"python": platform.python_version()}
+            | {p: version(p) for p in PACKAGES},
         },
     )

@@ -6,13 +6,16 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from pipeline.files import DamagedFileError, read_tensors, write_tensors
+import psutil
+
+from pipeline.files import TEMPORARY, DamagedFileError, OutputError, read_tensors, write_tensors
 from pipeline.progress import LOG
 
 if TYPE_CHECKING:
@@ -74,40 +77,86 @@ def only_process(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process.
 
     A killed Snakemake leaves its jobs running. Such an orphan is asked to save and stop, so that
-    this process goes on from where it was; one on another machine is waited for.
+    this process goes on from where it was; one on another machine is waited for. Half-written
+    files that a killed process left in the folder are removed.
+
+    Raises :class:`pipeline.files.OutputError` where the folder cannot be made or locked.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
-        if not _try_lock(file.fileno()):
-            _ask_to_stop(file.name)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        file.truncate()
-        file.write(json.dumps({"host": socket.gethostname(), "pid": os.getpid()}))
-        file.flush()
-        yield
-
-
-def _try_lock(descriptor: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise OutputError(f"cannot use the folder {folder}: {error.strerror}") from error
+    with file:
+        _lock(file, folder)
+        for left_over in folder.glob(f".*{TEMPORARY}"):
+            left_over.unlink(missing_ok=True)
+        _write_owner(file, {"host": socket.gethostname(), **_identity(os.getpid())})
+        try:
+            yield
+        finally:
+            _write_owner(file, None)
 
 
-def _ask_to_stop(lock: str) -> None:
-    with suppress(ValueError, KeyError):
-        owner = json.loads(Path(lock).read_text())
-        LOG.warning(
-            "process %d on %s, left over from an interrupted call, still works on this job; "
-            "going on when it has saved and stopped",
-            owner["pid"],
-            owner["host"],
-        )
-        if owner["host"] == socket.gethostname():
-            with suppress(ProcessLookupError):
-                os.kill(owner["pid"], signal.SIGTERM)
+def _lock(file: IO[str], folder: Path) -> None:
+    asked: dict[str, Any] | None = None
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _read_owner(folder)
+            if owner is not None and owner != asked:
+                asked = owner
+                _ask_to_stop(owner)
+            time.sleep(0.05)
+        except OSError as error:
+            raise OutputError(
+                f"cannot lock {folder} ({error.strerror}); put the project on a file system with locks"
+            ) from error
+        else:
+            return
+
+
+def _write_owner(file: IO[str], owner: Mapping[str, Any] | None) -> None:
+    file.seek(0)
+    file.truncate()
+    file.write("" if owner is None else json.dumps(owner))
+    file.flush()
+
+
+def _read_owner(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / ".lock").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    """A process id with the start time that tells it from a later process of the same number."""
+    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _ask_to_stop(owner: Mapping[str, Any]) -> None:
+    LOG.warning(
+        "process %d on %s, left over from an interrupted call, still works on this job; "
+        "going on when it has saved and stopped",
+        owner["pid"],
+        owner["host"],
+    )
+    with suppress(psutil.Error):
+        if owner["host"] == socket.gethostname() and owner.items() >= _identity(owner["pid"]).items():
+            psutil.Process(owner["pid"]).terminate()
+
+
+class Callers:
+    """The processes that started this one: a shell and Snakemake."""
+
+    def __init__(self) -> None:
+        self._processes = psutil.Process().parents()[:2]
+
+    def alive(self) -> bool:
+        """Whether all of them still run. If not, nobody will take note that this job has finished."""
+        return all(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self._processes)
 
 
 class Interruption:

@@ -109,6 +109,30 @@ def test_registered_rules_are_used(monkeypatch):
     assert bound.kind == "estimate"
 
 
+def test_a_layer_that_occurs_twice_counts_twice():
+    shared, relu = nn.Linear(2, 2, bias=False), nn.ReLU()
+    shared.weight.data = 2 * torch.eye(2)
+    model = nn.Sequential(shared, relu, shared, relu)
+    bound = upper_bound(model, (2,))
+    assert bound.value >= 4
+    assert len(bound.layers) == 4
+    assert lower_bound(model, torch.ones(1, 2)).max <= bound.value
+
+
+@pytest.mark.parametrize("where", [0, None])
+def test_hooks_are_refused(where):
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    hooked = model if where is None else model[where]
+    hooked.register_forward_hook(lambda module, args, output: 5 * output)
+    with pytest.raises(ValueError, match="forward hooks"):
+        upper_bound(model, (2,))
+
+
+def test_order_without_rules_is_refused():
+    with pytest.raises(ValueError, match="ord must be"):
+        upper_bound(nn.ReLU(), (3,), ord=3)
+
+
 def test_wrong_input_shape_names_the_layer():
     with pytest.raises(ValueError, match=r"layer 2 rejects an input of shape \(5,\)"):
         upper_bound(nn.Sequential(nn.Linear(3, 5), nn.ReLU(), nn.Linear(4, 2)), (3,))

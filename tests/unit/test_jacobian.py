@@ -112,6 +112,16 @@ def test_inner_dimensions_of_the_input_are_not_mistaken_for_features():
     assert torch.allclose(jacobian_norms(model, x), exact_norms(model, x), rtol=1e-6)
 
 
+@pytest.mark.parametrize("base", [nn.Identity, nn.ReLU, nn.LeakyReLU, nn.Dropout, nn.Flatten])
+def test_subclasses_of_known_layers_are_not_taken_for_them(base):
+    class Tripled(base):
+        def forward(self, x):
+            return 3 * super().forward(x)
+
+    model, x = nn.Sequential(nn.Linear(4, 4), Tripled(), nn.Linear(4, 3)), points(10, 4)
+    assert torch.allclose(jacobian_norms(model, x), exact_norms(model, x), rtol=1e-5)
+
+
 def test_hooks_are_honoured():
     model, x = fcn(40, [8], 10, activation_on_output="identity"), points()
     plain = jacobian_norms(model, x)

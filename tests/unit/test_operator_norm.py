@@ -92,6 +92,8 @@ def test_power_iteration_is_called_what_it_is():
         (torch.zeros(0, 3), {}, "non-empty matrix"),
         (torch.tensor([[1.0, math.nan]]), {}, "NaN or infinite"),
         (torch.tensor([[1.0, math.inf]]), {}, "NaN or infinite"),
+        (torch.ones(2, 2, dtype=torch.complex64), {}, "real and floating"),
+        (torch.ones(2, 2, dtype=torch.int64), {}, "real and floating"),
         (torch.eye(2), {"ord": 3}, "ord must be"),
         (torch.eye(2), {"method": "svd"}, "no method 'svd'"),
         (torch.eye(2), {"method": "power", "ord": 1}, "no method 'power'"),

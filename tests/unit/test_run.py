@@ -142,6 +142,15 @@ def test_resumed_run_ends_with_the_same_bytes(shuffle, interrupted_at):
     assert bytes_of(finish(second)) == bytes_of(whole)
 
 
+def test_state_of_a_finished_run_is_finished():
+    whole = finish(make_run())
+    again = make_run()
+    again.restore(*whole.state())
+    assert again.finished
+    assert bytes_of(again) == bytes_of(whole)
+    assert again.parameter_count == whole.parameter_count == 16 * 9
+
+
 def test_shuffling_changes_the_order_and_not_the_points():
     plain, shuffled = make_run(), make_run(shuffle=True)
     plain.advance()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lipschitz.bounds.rules import layer_constant
+from lipschitz.hooks import has_hooks
 from lipschitz.operator_norm import Kind, OperatorNorm, up
 
 
@@ -60,9 +61,11 @@ def upper_bound(
     UnknownLayerError
         For a module without a rule; the message names it and says how to register one.
     ValueError
-        For an unknown method or order, weights that are not finite, or an input shape that a layer
-        rejects (named in the message).
+        For an unknown method or order, weights that are not finite, forward hooks, or an input shape
+        that a layer rejects (named in the message).
     """
+    if ord not in (1, 2, math.inf):
+        raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if method not in METHODS:
         raise ValueError(f"unknown upper bound {method!r}; known: {', '.join(METHODS)}")
     return METHODS[method](model, tuple(input_shape), ord)
@@ -103,29 +106,34 @@ def _leaves(
 ) -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
     """Path, module and input shape of the layers of nested Sequentials, in order of execution."""
     like = next(model.parameters(), torch.empty(0))
-    points = like.new_empty(0, *input_shape)
+    point = like.new_zeros(1, *input_shape)
     for path, module in _flatten("", model):
-        yield path, module, tuple(points.shape[1:])
-        points = _forward_no_points(path, module, points)
+        yield path, module, tuple(point.shape[1:])
+        point = _forward(path, module, point)
 
 
 def _flatten(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    if any(map(has_hooks, module.modules())):
+        raise ValueError(
+            f"{path or 'the model'} has forward hooks, whose effect on the Lipschitz constant is not "
+            "known; remove them, or fold what they do into the weights"
+        )
     if type(module) is not nn.Sequential:
         yield path, module
         return
-    for name, child in module.named_children():
-        yield from _flatten(f"{path}.{name}" if path else name, child)
+    # not named_children(), which leaves out a module that occurs a second time
+    for name, child in module._modules.items():
+        if child is not None:
+            yield from _flatten(f"{path}.{name}" if path else name, child)
 
 
-def _forward_no_points(path: str, module: nn.Module, points: Tensor) -> Tensor:
-    """Output for an empty batch: tells the shape and costs nothing."""
-    in_eval_mode = copy.copy(module)
-    in_eval_mode.training = False
+def _forward(path: str, module: nn.Module, point: Tensor) -> Tensor:
+    """Output of a layer in eval mode; tells the shape that the next one gets."""
     try:
         with torch.no_grad():
-            return in_eval_mode(points)
+            return copy.deepcopy(module).eval()(point)
     except RuntimeError as error:
-        shape = tuple(points.shape[1:])
+        shape = tuple(point.shape[1:])
         raise ValueError(
             f"layer {path or 'model'} rejects an input of shape {shape}: {error}"
         ) from error

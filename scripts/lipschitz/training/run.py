@@ -119,7 +119,7 @@ class TrainingRun:
     @property
     def parameter_count(self) -> int:
         """Weights of one net."""
-        return sum(weight[0].numel() for weight in self._stack.weights)
+        return sum(weight.shape[1] * weight.shape[2] for weight in self._stack.weights)
 
     @property
     def device(self) -> torch.device:
@@ -147,7 +147,8 @@ class TrainingRun:
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors (on the CPU) and JSON-ready values from which :meth:`restore` goes on."""
         tensors = {f"kept/{key}": value for key, value in self.kept.items()}
-        tensors |= {f"active/{i}": w.cpu() for i, w in enumerate(self._stack.weights)}
+        active = [w[: len(self.active)] for w in self._stack.weights]  # none once all have stopped
+        tensors |= {f"active/{i}": w.cpu() for i, w in enumerate(active)}
         values = {
             "epoch": self.epoch,
             "active": self.active,
