@@ -1,5 +1,6 @@
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.resume import Interruption, SavedState, only_process, state_key
+from pipeline.resume import Interruption, SavedState, _ask_to_stop, only_process, state_key
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -80,6 +81,45 @@ def test_orphan_is_asked_to_save_and_stop(tmp_path, caplog):
             assert (tmp_path / "saved").exists()
         assert orphan.wait(5) == 0
     assert f"process {orphan.pid}" in caplog.text
+
+
+def test_a_later_process_with_the_same_number_is_left_alone():
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as bystander:
+        _ask_to_stop({"host": socket.gethostname(), "pid": bystander.pid, "started": 1.0})
+        time.sleep(0.3)
+        assert bystander.poll() is None
+        bystander.communicate(b"\n")
+    assert bystander.returncode == 0
+
+
+def test_half_written_files_of_a_killed_process_are_removed(tmp_path):
+    left_over = tmp_path / ".checkpoints.safetensors.abc123.tmp"
+    left_over.write_bytes(b"half")
+    with only_process(tmp_path):
+        assert not left_over.exists()
+
+
+CHILD = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from pipeline.resume import Callers
+callers = Callers()
+print(callers.alive(), flush=True)
+input()
+time.sleep(0.2)
+print(callers.alive(), flush=True)
+"""
+PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]); time.sleep(60)"
+
+
+def test_callers_are_alive_until_they_are_killed():
+    command = [sys.executable, "-c", PARENT, CHILD, str(SCRIPTS)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "True\n"
+        process.kill()
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "False\n"
 
 
 def test_lock_is_free_again_afterwards(tmp_path):
