@@ -109,7 +109,11 @@ input()
 time.sleep(0.2)
 print(callers.alive(), flush=True)
 """
-PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]); time.sleep(60)"
+PARENT = """
+import subprocess, sys, time
+subprocess.Popen([sys.executable, "-c", *sys.argv[1:]])
+time.sleep(60)
+"""
 
 
 def test_callers_are_alive_until_they_are_killed():
