@@ -53,8 +53,3 @@ def seeded_fcn(seed: int, *args: Any, **kwargs: Any) -> nn.Sequential:
 def linear_weights(model: nn.Module) -> list[torch.Tensor]:
     """Weights ``(out, in)`` of the linear layers, input side first, detached."""
     return [m.weight.detach() for m in model.modules() if isinstance(m, nn.Linear)]
-
-
-def parameter_count(model: nn.Module) -> int:
-    """Number of scalar parameters."""
-    return sum(p.numel() for p in model.parameters())

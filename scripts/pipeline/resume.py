@@ -118,10 +118,11 @@ def _lock(file: IO[str], folder: Path) -> None:
 
 
 def _write_owner(file: IO[str], owner: Mapping[str, Any] | None) -> None:
-    file.seek(0)
-    file.truncate()
-    file.write("" if owner is None else json.dumps(owner))
-    file.flush()
+    """Say who holds the lock. On a full disk nobody is named, and a successor waits without asking."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        if owner is not None:
+            os.write(file.fileno(), json.dumps(owner).encode())
 
 
 def _read_owner(folder: Path) -> dict[str, Any] | None:
