@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from lipschitz.bounds.rules import layer_constant
 from lipschitz.hooks import has_hooks
-from lipschitz.operator_norm import Kind, OperatorNorm, up
+from lipschitz.operator_norm import Kind, OperatorNorm
+from lipschitz.rounding import up
 
 
 @dataclass(frozen=True)

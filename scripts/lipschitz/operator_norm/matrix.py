@@ -1,29 +1,11 @@
-"""Operator norms of linear maps."""
+"""Norms of matrices."""
 
 import math
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-Kind = Literal["upper", "lower", "estimate"]
-
-_UNIT_ROUNDOFF = 2.0**-53
-
-
-@dataclass(frozen=True)
-class OperatorNorm:
-    """A bound on an operator norm.
-
-    ``kind`` says on which side of the true norm ``value`` lies (``estimate``: not known);
-    ``certified`` is True only when that is proved, rounding errors included.
-    """
-
-    value: float
-    kind: Kind
-    certified: bool
-
+from lipschitz.operator_norm.result import OperatorNorm
+from lipschitz.rounding import UNIT_ROUNDOFF, gamma, squared_frobenius_upper, up
 
 def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") -> OperatorNorm:
     """Induced norm of the matrix ``weight`` (out, in), any real floating dtype.
@@ -71,7 +53,7 @@ def _checked(weight: Tensor) -> Tensor:
 def _sum_norm_upper(matrix: Tensor, ord: float) -> float:
     dim = 0 if ord == 1 else 1
     total = matrix.abs().sum(dim).max().item()
-    return up(total * (1 + _gamma(matrix.shape[dim])))
+    return up(total * (1 + gamma(matrix.shape[dim])))
 
 
 def _spectral_norm_upper(matrix: Tensor) -> float:
@@ -106,11 +88,11 @@ def _spectral_norm_upper(matrix: Tensor) -> float:
     residual = shifted - factor @ factor.T
     squared = (
         shift
-        + math.sqrt(_squared_frobenius_upper(residual)) * (1 + 4 * _UNIT_ROUNDOFF)
-        + _gamma(rows) * _squared_frobenius_upper(factor)
-        + _gamma(columns) * _squared_frobenius_upper(scaled)
+        + math.sqrt(squared_frobenius_upper(residual)) * (1 + 4 * UNIT_ROUNDOFF)
+        + gamma(rows) * squared_frobenius_upper(factor)
+        + gamma(columns) * squared_frobenius_upper(scaled)
     )
-    root = up(math.sqrt(squared * (1 + 16 * _UNIT_ROUNDOFF)))
+    root = up(math.sqrt(squared * (1 + 16 * UNIT_ROUNDOFF)))
     try:
         return up(math.ldexp(root, exponent))
     except OverflowError:
@@ -122,7 +104,7 @@ def _cholesky_above_top(gram: Tensor) -> tuple[float, Tensor, Tensor]:
     top = torch.linalg.eigvalsh(gram)[-1].item()
     if not math.isfinite(top):
         raise ArithmeticError("the eigenvalues of the Gram matrix are not finite")
-    slack = 4 * len(gram) * _gamma(len(gram) + 1)
+    slack = 4 * len(gram) * gamma(len(gram) + 1)
     while True:
         shift = top * (1 + slack)
         shifted = -gram
@@ -131,10 +113,6 @@ def _cholesky_above_top(gram: Tensor) -> tuple[float, Tensor, Tensor]:
         if info.item() == 0:
             return shift, factor, shifted
         slack *= 2
-
-
-def _squared_frobenius_upper(matrix: Tensor) -> float:
-    return up(matrix.square().sum().item() / (1 - _gamma(matrix.numel())))
 
 
 def _power_iteration(matrix: Tensor, steps: int = 10_000) -> float:
@@ -150,14 +128,3 @@ def _power_iteration(matrix: Tensor, steps: int = 10_000) -> float:
             break
         vector = matrix.T @ image
     return value
-
-
-def _gamma(terms: int) -> float:
-    """Higham's gamma_n = n u / (1 - n u), rounded up."""
-    product = terms * _UNIT_ROUNDOFF
-    return up(product / (1 - product))
-
-
-def up(value: float) -> float:
-    """The next larger float: turns a correctly rounded result into an upper bound."""
-    return math.nextafter(value, math.inf)
