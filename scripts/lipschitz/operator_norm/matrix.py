@@ -1,11 +1,14 @@
 """Norms of matrices."""
 
 import math
+
 import torch
 from torch import Tensor
 
+from lipschitz.operator_norm.certificate import top_eigenvalue_upper
 from lipschitz.operator_norm.result import OperatorNorm
 from lipschitz.rounding import UNIT_ROUNDOFF, gamma, squared_frobenius_upper, up
+
 
 def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") -> OperatorNorm:
     """Induced norm of the matrix ``weight`` (out, in), any real floating dtype.
@@ -59,60 +62,43 @@ def _sum_norm_upper(matrix: Tensor, ord: float) -> float:
 def _spectral_norm_upper(matrix: Tensor) -> float:
     """Upper bound of the spectral norm of a float64 matrix, proved with rounding.
 
-    A is the matrix scaled by a power of two (entries 2**-1022 times the largest may be rounded), G
-    the computed Gram matrix of its m shorter rows of length n, t a little above the top eigenvalue
-    of G, S the computed t I - G, and L the computed Cholesky factor of S. With u the unit roundoff
-    and gamma_k = k u / (1 - k u):
-
-    - ``|G - A A^T| <= gamma_n |A|_F^2``, in any order of summation;
-    - ``|S - (t I - G)| <= u t``, on the diagonal only;
-    - ``lambda_min(S) >= -|S - L L^T| >= -((1 + u) |R|_F + gamma_m |L|_F^2)`` for the computed
-      residual R of the factorisation, whatever algorithm L came from.
-
-    So ``lambda_max(A A^T) <= t + u t + (1 + u) |R|_F + gamma_m |L|_F^2 + gamma_n |A|_F^2``. A factor
-    1 + 16 u covers u t, the evaluation of the sum, and the entries lost in scaling.
+    With A the matrix scaled by a power of two (entries 2**-1022 times the largest may be rounded)
+    and G the computed Gram matrix of its shorter rows of length n, ``|G - A A^T| <= gamma_n
+    |A|_F^2`` in any order of summation. A factor 1 + 16 u covers the evaluation of the sum and the
+    entries lost in scaling.
     """
-    largest = matrix.abs().max().item()
-    if largest == 0:
-        return 0.0
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.T
+    scaled, exponent = scaled_to_one(matrix)
+    if exponent is None:
+        return 0.0
+    gram = scaled @ scaled.T
+    gram = gram.tril() + gram.tril(-1).T
+    top, _ = top_eigenvalue_upper(gram.unsqueeze(0))
+    squared = top + gamma(scaled.shape[1]) * squared_frobenius_upper(scaled)
+    return unscaled(up(math.sqrt(squared * (1 + 16 * UNIT_ROUNDOFF))), exponent)
+
+
+def scaled_to_one(tensor: Tensor) -> tuple[Tensor, int | None]:
+    """``tensor`` times the power of two that brings its largest entry to [1/2, 1), and the exponent.
+
+    The exponent is None for a zero tensor.
+    """
+    largest = tensor.abs().max().item()
+    if largest == 0:
+        return tensor, None
     exponent = math.frexp(largest)[1]
     # in two steps: one power of two alone may overflow for subnormal entries
     half = -exponent // 2
-    scaled = matrix * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half)
-    rows, columns = scaled.shape
-    gram = scaled @ scaled.T
-    gram = gram.tril() + gram.tril(-1).T
-    shift, factor, shifted = _cholesky_above_top(gram)
-    residual = shifted - factor @ factor.T
-    squared = (
-        shift
-        + math.sqrt(squared_frobenius_upper(residual)) * (1 + 4 * UNIT_ROUNDOFF)
-        + gamma(rows) * squared_frobenius_upper(factor)
-        + gamma(columns) * squared_frobenius_upper(scaled)
-    )
-    root = up(math.sqrt(squared * (1 + 16 * UNIT_ROUNDOFF)))
+    return tensor * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half), exponent
+
+
+def unscaled(value: float, exponent: int) -> float:
+    """Upper bound of ``value * 2**exponent``; inf where it does not fit."""
     try:
-        return up(math.ldexp(root, exponent))
+        return up(math.ldexp(value, exponent))
     except OverflowError:
         return math.inf
-
-
-def _cholesky_above_top(gram: Tensor) -> tuple[float, Tensor, Tensor]:
-    """t just above the top eigenvalue of ``gram``, the Cholesky factor of t I - gram, t I - gram."""
-    top = torch.linalg.eigvalsh(gram)[-1].item()
-    if not math.isfinite(top):
-        raise ArithmeticError("the eigenvalues of the Gram matrix are not finite")
-    slack = 4 * len(gram) * gamma(len(gram) + 1)
-    while True:
-        shift = top * (1 + slack)
-        shifted = -gram
-        shifted.diagonal().add_(shift)
-        factor, info = torch.linalg.cholesky_ex(shifted)
-        if info.item() == 0:
-            return shift, factor, shifted
-        slack *= 2
 
 
 def _power_iteration(matrix: Tensor, steps: int = 10_000) -> float:
