@@ -24,7 +24,8 @@ SETUP = prepare_workflow(workflow, config)
 
 wildcard_constraints:
     dataset=r"[a-z0-9_]+",
-    experiment=r"[a-z0-9_]+",
+    experiment="|".join(SETUP.experiments),
+    study="|".join(SETUP.studies),
     kind=r"[a-z_]+",
     seed=r"\d+",
     noise=r"\d+",
@@ -36,6 +37,7 @@ wildcard_constraints:
 include: "rules/data.smk"
 include: "rules/train.smk"
 include: "rules/bounds.smk"
+include: "rules/studies.smk"
 include: "rules/figures.smk"
 
 

@@ -1,8 +1,5 @@
 """Draw the width double descent: Lipschitz bounds, losses and errors against width."""
 
-import argparse
-import json
-from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,41 +7,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.command import run
 from pipeline.figures import (
     LOOKS,
+    corner_note,
     draw_seeds,
     draw_threshold,
     mark_diverged,
     plain_log_axis,
-    save,
-    use_style,
     width_axis,
 )
-from pipeline.provenance import write_sidecar
+from pipeline.plot_command import plot_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S12 (set-up E-M1D-CE)"
 
 
-def main(arguments: argparse.Namespace) -> None:
-    """Write figure (PDF and PNG) and sidecar."""
-    context = json.loads(arguments.context)
-    use_style(arguments.style)
-    table = pd.read_csv(arguments.table)
-    table["c_upper"] = 10 ** table["log10_c_upper"]
-    data = table[table["points"] == "train"]
-    save(draw(data, context), arguments.pdf, arguments.png)
-    write_sidecar(
-        arguments.sidecar,
-        figure="double_descent",
-        paper_item=PAPER_ITEM,
-        scale=context["scale"],
-        inputs=[arguments.table, arguments.style],
-        settings=context["settings"],
-        departures=context["departures"],
-        code=context["code"],
-        facts=facts(data),
-    )
+def prepared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that belong to the training points, with the upper bound itself."""
+    data = table[table["points"] == "train"].copy()
+    data["c_upper"] = 10 ** data["log10_c_upper"]
+    return data
 
 
 def draw(data: pd.DataFrame, context: dict[str, Any]) -> Figure:
@@ -118,23 +99,15 @@ def _annotate(figure: Figure, axes: Axes, data: pd.DataFrame, context: dict[str,
         color="#444444",
     )
     hollow = "; hollow: stopped at the epoch cap" if "epoch_cap" in set(data["stop_reason"]) else ""
-    figure.text(
-        0.995,
-        -0.005,
-        f"{context['scale']} scale, {data['seed'].nunique()} seeds, band: ±1 std{hollow}",
-        ha="right",
-        va="top",
-        fontsize=6,
-        color="#555555",
-    )
+    seeds = data["seed"].nunique()
+    corner_note(figure, f"{context['scale']} scale, {seeds} seeds, band: ±1 std{hollow}")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path, required=True, help="input: CSV")
-    parser.add_argument("--style", type=Path, required=True, help="input: style sheet")
-    parser.add_argument("--context", required=True, help="scale, settings and code as JSON")
-    parser.add_argument("--pdf", type=Path, required=True, help="output")
-    parser.add_argument("--png", type=Path, required=True, help="output")
-    parser.add_argument("--sidecar", type=Path, required=True, help="output: JSON")
-    run(parser, main)
+    plot_command(
+        lambda table, context: draw(prepared(table), context),
+        lambda table, context: facts(prepared(table)),
+        figure="double_descent",
+        paper_item=PAPER_ITEM,
+        description=__doc__,
+    )

@@ -6,6 +6,8 @@ root is an upper bound of the exact one.
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -79,3 +81,74 @@ def squared_frobenius_upper(matrix: Tensor) -> float:
     if matrix.is_complex():
         matrix = torch.view_as_real(matrix)
     return up(up(matrix.square().sum().item()) / (1 - gamma(matrix.numel() + 2)))
+
+
+@dataclass(frozen=True)
+class Extended:
+    """A non-negative number ``fraction * 2**exponent`` that does not overflow; sums and products of
+    them are rounded upward. ``fraction`` lies in [1/2, 1), or is 0 or inf."""
+
+    fraction: float
+    exponent: int = 0
+
+    @classmethod
+    def of(cls, value: float) -> Self:
+        """From a float, exactly."""
+        if not math.isfinite(value):
+            return cls(math.inf)
+        return cls(*math.frexp(value))
+
+    def __mul__(self, other: "Extended") -> "Extended":
+        if 0 in (self.fraction, other.fraction):
+            return Extended(0.0)
+        fraction, exponent = math.frexp(product_up([self.fraction, other.fraction]))
+        return Extended(fraction, self.exponent + other.exponent + exponent)
+
+    def __add__(self, other: "Extended") -> "Extended":
+        if self.fraction == 0 or other.fraction == 0:
+            return other if self.fraction == 0 else self
+        large, small = sorted((self, other), key=Extended._size, reverse=True)
+        if large.fraction == math.inf:
+            return large
+        shift = max(small.exponent - large.exponent, -1000)
+        total = sum_up([large.fraction, math.ldexp(small.fraction, shift)])
+        fraction, exponent = math.frexp(total)
+        return Extended(fraction, large.exponent + exponent)
+
+    def __lt__(self, other: "Extended") -> bool:
+        return self._size() < other._size()
+
+    def _size(self) -> tuple[float, int, float]:
+        kind = {0.0: 0, math.inf: 2}.get(self.fraction, 1)
+        return (kind, self.exponent, self.fraction)
+
+    def sqrt(self) -> "Extended":
+        """Upper bound of the square root."""
+        if self.fraction in (0, math.inf):
+            return self
+        odd = self.exponent % 2
+        fraction, exponent = math.frexp(sqrt_up(self.fraction * (1 + odd)))
+        return Extended(fraction, (self.exponent - odd) // 2 + exponent)
+
+    @property
+    def value(self) -> float:
+        """As a float, rounded up; inf where it does not fit."""
+        try:
+            value = math.ldexp(self.fraction, self.exponent)
+        except OverflowError:
+            return math.inf
+        exact = self.fraction == 0 or value > 1e-300
+        return value if exact else up(value)
+
+    @property
+    def log10(self) -> float:
+        """Upper bound of the decimal logarithm."""
+        if self.fraction in (0, math.inf):
+            return log10_up(self.fraction)
+        if self.exponent == 1 and self.fraction == 0.5:
+            return 0.0
+        factor = _LOG10_2_HIGH if self.exponent > 0 else _LOG10_2_LOW
+        return up(up(up(self.exponent * factor) + log10_up(self.fraction)))
+
+
+_LOG10_2_LOW, _LOG10_2_HIGH = 0.30102999566398114, 0.30102999566398125

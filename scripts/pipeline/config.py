@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
+from pipeline.studies import Studies, Study
+
 # The settings themselves are parameters of the rules, so a new key here rebuilds nothing.
 AFFECTS_RESULTS = False  # see pipeline.fingerprint
 
@@ -225,6 +227,7 @@ class Config(_Section):
     )
     progress_every: PositiveFloat = Field(description="seconds between two lines of progress")
     experiments: Experiments
+    studies: Studies
 
     def setup(self, experiment: str) -> Setup:
         """The set-up of ``experiment`` at the configured scale."""
@@ -245,11 +248,20 @@ class Config(_Section):
         setup = self.setup(experiment)
         return BoundsJob(model=setup.model, bounds=setup.bounds).model_dump_json()
 
-    def departures(self, experiment: str) -> list[dict[str, Any]]:
-        """Settings of ``experiment`` that differ from the paper, as {setting, paper, here}."""
-        both = self.experiments.named(experiment)
+    def study(self, name: str) -> BaseModel:
+        """The settings of the study ``name`` at the configured scale."""
+        return getattr(getattr(self.studies, name), self.scale)
+
+    def study_job(self, name: str) -> str:
+        """The settings of the study ``name`` as JSON, a parameter of its rule."""
+        return self.study(name).model_dump_json()
+
+    def departures(self, name: str) -> list[dict[str, Any]]:
+        """Settings of an experiment or study that differ from the paper: {setting, paper, here}."""
+        group = self.studies if name in Studies.model_fields else self.experiments
+        both: Experiment | Study[Any] = getattr(group, name)
         paper = dict(_leaves(both.paper.model_dump(mode="json")))
-        here = dict(_leaves(both.at(self.scale).model_dump(mode="json")))
+        here = dict(_leaves(getattr(both, self.scale).model_dump(mode="json")))
         return [
             {"setting": key, "paper": paper.get(key), "here": here.get(key)}
             for key in sorted(paper | here)
@@ -275,8 +287,8 @@ def load_config(raw: Mapping[str, Any]) -> Config:
 def _with_inherited(raw: Mapping[str, Any]) -> dict[str, Any]:
     """``raw`` with the paper's settings filled in wherever another scale is silent."""
     full = copy.deepcopy(dict(raw))
-    experiments = full.get("experiments")
-    for experiment in experiments.values() if isinstance(experiments, dict) else ():
+    groups = [full.get("experiments"), full.get("studies")]
+    for experiment in [one for group in groups if isinstance(group, dict) for one in group.values()]:
         if not isinstance(experiment, dict) or not isinstance(experiment.get(PAPER), dict):
             continue
         for scale in set(get_args(ScaleName)) - {PAPER}:

@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 
 from pipeline.config import PAPER, Config, Experiment, Setup, load_config
 from pipeline.files import write_text
+from pipeline.studies import Studies
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -48,6 +49,10 @@ def reference() -> str:
     parts = [_INTRODUCTION, _table("Top level", Config)]
     parts.append(_table("`experiments.NAME`", Experiment))
     parts.extend(_sections(Setup, "experiments.NAME.SCALE"))
+    parts.append(_table("`studies`", Studies))
+    for name, field in Studies.model_fields.items():
+        settings = _models_in(_models_in(field.annotation)[0].model_fields[PAPER].annotation)[0]
+        parts.extend(_sections(settings, f"studies.{name}.SCALE"))
     return "\n".join(parts)
 
 
@@ -63,7 +68,7 @@ def departures() -> str:
     """Every setting of config.yaml that differs from the paper, in Markdown."""
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     parts = [_DEPARTURES]
-    for experiment in raw["experiments"]:
+    for experiment in [*raw["experiments"], *raw["studies"]]:
         for scale in Experiment.model_fields:
             if scale != PAPER:
                 config = load_config(raw | {"scale": scale})

@@ -37,6 +37,25 @@ LOOKS = {
 }
 
 
+BOUND_LOOKS = {
+    "autolip": Look("#D55E00", "^", "-", "AutoLip"),
+    "seqlip": Look("#CC79A7", "v", "-", "SeqLip (certified)"),
+    "seqlip_greedy": Look("#CC79A7", "x", ":", "greedy SeqLip (estimate)"),
+    "liplt": Look("#E69F00", "s", "-", "LipLT"),
+    "eclipse": Look("#009E73", "D", "-", "ECLipsE-Fast"),
+    "lipsdp": Look("#56B4E9", "P", "-", "LipSDP-Neuron (re-certified)"),
+    "exact": Look("#000000", "*", "-", "exact"),
+    "search": Look("#0072B2", "o", "-", "lower bound by search"),
+    "data": Look("#0072B2", ".", "--", "lower bound on data"),
+}
+"""What each method to bound a Lipschitz constant looks like."""
+
+
+def corner_note(figure: Figure, text: str) -> None:
+    """Scale, seeds and the like, small in the lower right corner."""
+    figure.text(0.995, -0.005, text, ha="right", va="top", fontsize=6, color="#555555")
+
+
 def use_style(style: Path) -> None:
     """Apply the project's style sheet."""
     plt.style.use(style)

@@ -12,14 +12,19 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.shell import shell
 
-from pipeline.config import Config, ConfigError, load_config
+from pipeline.config import Config, ConfigError, Experiments, load_config
 from pipeline.fingerprint import fingerprint
 from pipeline.run_lock import remove_stale_locks
+from pipeline.studies import Studies
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 
 EXPERIMENT_OF_FIGURE = {"double_descent": "double_descent"}
+"""Figures of experiments. Every study has a figure of its own name besides."""
+
+ARRAYS_OF_STUDY: dict[str, str] = {}
+"""Data sets of the studies that need one."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,22 @@ class WorkflowSetup:
     @property
     def figures(self) -> list[str]:
         """Names of all figure targets."""
-        return sorted(EXPERIMENT_OF_FIGURE)
+        return sorted([*EXPERIMENT_OF_FIGURE, *self.studies])
+
+    @property
+    def studies(self) -> list[str]:
+        """Names of all studies."""
+        return list(Studies.model_fields)
+
+    @property
+    def experiments(self) -> list[str]:
+        """Names of all experiments."""
+        return list(Experiments.model_fields)
+
+    def study_inputs(self, study: str) -> list[str]:
+        """Files that a study reads."""
+        dataset = ARRAYS_OF_STUDY.get(study)
+        return [] if dataset is None else [f"results/data/{dataset}/arrays.safetensors"]
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -70,10 +90,10 @@ class WorkflowSetup:
 
     def figure_table(self, figure: str) -> str:
         """The table that a figure is drawn from. Raises ``WorkflowError`` for an unknown figure."""
-        if figure not in EXPERIMENT_OF_FIGURE:
+        if figure not in self.figures:
             known = ", ".join(f"figures/{name}.pdf" for name in self.figures)
             raise WorkflowError(f"there is no figure named {figure}. Figures to be had: {known}")
-        return self.table(EXPERIMENT_OF_FIGURE[figure])
+        return self.table(EXPERIMENT_OF_FIGURE.get(figure, figure))
 
     def figure_caption(self, figure: str) -> str:
         """Caption of a figure in the report, with the scale it is drawn at."""
@@ -89,14 +109,19 @@ class WorkflowSetup:
 
     def figure_context(self, figure: str) -> str:
         """What a figure and its sidecar say about their origin, as JSON."""
-        experiment = EXPERIMENT_OF_FIGURE[figure]
-        steps = ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
+        name = EXPERIMENT_OF_FIGURE.get(figure, figure)
+        if figure in self.studies:
+            steps = [*(["prepare_data"] if self.study_inputs(figure) else []), f"study_{figure}"]
+            settings = self.config.study(name).model_dump(mode="json")
+        else:
+            steps = ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
+            settings = self.config.setup(name).model_dump(mode="json")
+            settings["random_seed"] = self.config.random_seed
         return json.dumps(
             {
                 "scale": self.config.scale,
-                "settings": self.config.setup(experiment).model_dump(mode="json")
-                | {"random_seed": self.config.random_seed},
-                "departures": self.config.departures(experiment),
+                "settings": settings,
+                "departures": self.config.departures(name),
                 "code": {step: self.code[step] for step in [*steps, f"plot_{figure}"]},
             }
         )

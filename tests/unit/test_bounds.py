@@ -68,27 +68,28 @@ def test_leaky_slope_above_one_counts():
 
 
 def test_nested_sequentials_and_flatten():
-    model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(12, 4), nn.ReLU()), nn.Dropout())
+    model = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(12, 4), nn.ReLU()), nn.Dropout()).eval()
     names = [layer.name for layer in upper_bound(model, (3, 4)).layers]
     assert names == ["0", "1.0", "1.1", "2"]
 
 
 def test_unknown_layers_raise_with_path_type_and_remedy():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.GELU()))
-    with pytest.raises(UnknownLayerError, match=r"1\.0 \(GELU\).*register_rule\(GELU\)") as caught:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LPPool1d(2, 2)))
+    with pytest.raises(UnknownLayerError, match=r"1\.0 \(LPPool1d\).*register_rule\(LPPool1d\)") as caught:
         upper_bound(model, (4,))
     assert caught.value.path == "1.0"
     with pytest.raises(UnknownLayerError, match="the model itself"):
-        upper_bound(nn.Bilinear(2, 2, 2), (2,))
+        upper_bound(nn.LPPool1d(2, 2), (2,))
 
 
-def test_subclasses_of_known_layers_are_not_known():
+def test_subclasses_of_known_layers_are_looked_into():
     class Scaled(nn.Linear):
         def forward(self, x):
             return 100 * super().forward(x)
 
-    with pytest.raises(UnknownLayerError, match="Scaled"):
-        upper_bound(nn.Sequential(Scaled(3, 3)), (3,))
+    layer = Scaled(3, 3)
+    exact = 100 * torch.linalg.matrix_norm(layer.weight.double(), 2).item()
+    assert upper_bound(nn.Sequential(layer), (3,)).value == pytest.approx(exact, rel=1e-10)
 
 
 def test_registered_rules_are_used(monkeypatch):
@@ -147,13 +148,20 @@ def test_weights_that_are_not_finite_are_refused():
 
 def test_unknown_method_is_refused():
     with pytest.raises(ValueError, match="known: autolip"):
-        upper_bound(nn.Sequential(nn.Linear(3, 3)), (3,), method="seqlip")
+        upper_bound(nn.Sequential(nn.Linear(3, 3)), (3,), method="power")
+    with pytest.raises(ValueError, match="2-norm only"):
+        upper_bound(nn.Sequential(nn.Linear(3, 3)), (3,), method="best", ord=1)
 
 
 def test_model_is_left_as_it_was():
-    model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)).train()
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    model.eval()[0].train()
+    model[0].weight.requires_grad_(False)
+    modes = [module.training for module in model.modules()]
     state, random_state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    upper_bound(model, (3,))
-    assert all(module.training for module in model.modules())
+    upper_bound(model, (3, 4, 4), method="best")
+    assert [module.training for module in model.modules()] == modes
+    assert [p.requires_grad for p in model.parameters()] == [False, *[True] * 5]
+    assert all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), random_state)
     assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items())

@@ -1,11 +1,13 @@
 """Lower and upper bounds on the Lipschitz constant of a network."""
 
+from lipschitz.bounds.graph import Layer
 from lipschitz.bounds.lower import LowerBound, lower_bound
-from lipschitz.bounds.rules import UnknownLayerError, register_rule
-from lipschitz.bounds.upper import Layer, UpperBound, upper_bound
+from lipschitz.bounds.rules import LayerConstant, UnknownLayerError, register_rule
+from lipschitz.bounds.upper import UpperBound, upper_bound
 
 __all__ = [
     "Layer",
+    "LayerConstant",
     "LowerBound",
     "UnknownLayerError",
     "UpperBound",

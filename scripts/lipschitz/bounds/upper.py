@@ -1,35 +1,26 @@
 """Upper bounds of the Lipschitz constant of a whole network."""
 
-import copy
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from lipschitz.bounds.rules import layer_constant
-from lipschitz.hooks import has_hooks
-from lipschitz.operator_norm import Kind, OperatorNorm
-from lipschitz.rounding import up
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One factor of a product bound: module path, module type, its norm, and how it was obtained."""
-
-    name: str
-    kind: str
-    norm: OperatorNorm
-    how: str
+from lipschitz.bounds.graph import Analysis, Expression, Layer
+from lipschitz.bounds.segments import tightened
+from lipschitz.bounds.tracing import trace
+from lipschitz.operator_norm import Kind
+from lipschitz.rounding import Extended
 
 
 @dataclass(frozen=True)
 class UpperBound:
-    """An upper bound of a Lipschitz constant, in logits per unit of input.
+    """An upper bound of a Lipschitz constant, in units of output per unit of input.
 
     ``log10`` never overflows; ``value`` is inf when it does not fit into a float. ``certified`` is
     True only when the number is proved to be at least the true constant, rounding included.
+    ``method`` says how the number was obtained, ``layers`` what each layer contributed to the product
+    bound that every method starts from.
     """
 
     log10: float
@@ -41,100 +32,83 @@ class UpperBound:
 
 
 def upper_bound(
-    model: nn.Module, input_shape: tuple[int, ...], *, method: str = "autolip", ord: float = 2
+    model: nn.Module,
+    input_shape: tuple[int, ...],
+    *,
+    method: str = "autolip",
+    ord: float = 2,
+    radius: float = math.inf,
+    grid: int | None = None,
 ) -> UpperBound:
-    """Upper bound of the Lipschitz constant of ``model`` on its whole input space, in eval mode.
+    """Upper bound of the Lipschitz constant of ``model`` in eval mode.
 
     Parameters
     ----------
     model
-        A layer with a rule, or nested ``nn.Sequential`` of such layers.
+        Any model of one input that torch.fx can trace and whose layers have rules.
     input_shape
         Shape of one input, without the batch dimension.
     method
-        ``autolip``: the product of the layers' constants (Virmaux & Scaman, NeurIPS 2018,
-        algorithm 1; C_upper of Khromov & Singh, ICLR 2024).
+        ``autolip``: Virmaux & Scaman, NeurIPS 2018, algorithm 1, on the computation graph; for a
+        chain of layers the product of their constants (C_upper of Khromov & Singh, ICLR 2024).
+        ``liplt``, ``eclipse``, ``seqlip``, ``lipsdp``: tighter bounds of the parts of the graph that
+        are chains of layers small enough to be held as matrices, and never worse than ``autolip``.
+        ``best``: the least of autolip, liplt, eclipse and seqlip, chosen part by part.
     ord
-        2, 1 or inf: the norm on inputs and outputs.
+        2, 1 or inf: the norm on inputs and outputs. The tighter methods are for 2.
+    radius
+        The bound holds on the ball of this radius around zero (in the norm ``ord``); needed where
+        a model is not Lipschitz on the whole space, as with attention.
+    grid
+        At most this many frequencies per axis for the norms of convolutions: faster and looser.
 
     Raises
     ------
     UnknownLayerError
-        For a module without a rule; the message names it and says how to register one.
+        For a module or function without a rule; the message names it and says how to register one.
     ValueError
-        For an unknown method or order, weights that are not finite, forward hooks, or an input shape
-        that a layer rejects (named in the message).
+        For an unknown method or order, weights that are not finite, forward hooks, dropout or batch
+        normalisation in train mode, control flow that cannot be traced, or an input shape that a
+        layer rejects (named in the message).
     """
     if ord not in (1, 2, math.inf):
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if method not in METHODS:
         raise ValueError(f"unknown upper bound {method!r}; known: {', '.join(METHODS)}")
-    return METHODS[method](model, tuple(input_shape), ord)
-
-
-def _autolip(model: nn.Module, input_shape: tuple[int, ...], ord: float) -> UpperBound:
-    layers = []
-    for path, module, shape in _leaves(model, input_shape):
-        constant = layer_constant(path, module, shape, ord)
-        layers.append(Layer(path, type(module).__name__, constant.norm, constant.how))
-    log10, value = 0.0, 1.0
-    for layer in layers:
-        log10 = up(log10 + _log10_up(layer.norm.value))
-        value = up(value * layer.norm.value) if layer.norm.value != 1 else value
-    certified = all(layer.norm.kind == "upper" and layer.norm.certified for layer in layers)
+    if method != "autolip" and ord != 2:
+        raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
+    if not radius > 0:
+        raise ValueError(f"radius must be positive, not {radius!r}")
+    used: list[str] = []
+    tighten = partial(_tightened, METHODS[method], used) if METHODS[method] else None
+    analysis = Analysis(trace(model, tuple(input_shape)), ord, radius, grid, tighten)
+    bound = analysis.run()
     return UpperBound(
-        log10=log10,
-        value=value,
-        kind="upper" if all(layer.norm.kind == "upper" for layer in layers) else "estimate",
-        certified=certified,
-        layers=tuple(layers),
-        method="autolip",
+        log10=bound.log10,
+        value=bound.value,
+        kind=analysis.kind,
+        certified=analysis.certified and analysis.kind == "upper",
+        layers=tuple(analysis.layers),
+        method=method if not used else f"{method}: {', '.join(dict.fromkeys(used))}",
     )
 
 
-METHODS: dict[str, Callable[[nn.Module, tuple[int, ...], float], UpperBound]] = {"autolip": _autolip}
+def _tightened(
+    methods: tuple[str, ...], used: list[str], analysis: Analysis, expression: Expression
+) -> Extended | None:
+    found = tightened(analysis, expression, methods)
+    if found is None:
+        return None
+    used.append(found.method)
+    return found.bound
 
 
-def _log10_up(value: float) -> float:
-    """log10 rounded up (the library's own rounding is within one unit in the last place)."""
-    if value == 0:
-        return -math.inf
-    return 0.0 if value == 1 else up(up(math.log10(value)))
-
-
-def _leaves(
-    model: nn.Module, input_shape: tuple[int, ...]
-) -> Iterator[tuple[str, nn.Module, tuple[int, ...]]]:
-    """Path, module and input shape of the layers of nested Sequentials, in order of execution."""
-    like = next(model.parameters(), torch.empty(0))
-    point = like.new_zeros(1, *input_shape)
-    for path, module in _flatten("", model):
-        yield path, module, tuple(point.shape[1:])
-        point = _forward(path, module, point)
-
-
-def _flatten(path: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    if any(map(has_hooks, module.modules())):
-        raise ValueError(
-            f"{path or 'the model'} has forward hooks, whose effect on the Lipschitz constant is not "
-            "known; remove them, or fold what they do into the weights"
-        )
-    if type(module) is not nn.Sequential:
-        yield path, module
-        return
-    # not named_children(), which leaves out a module that occurs a second time
-    for name, child in module._modules.items():
-        if child is not None:
-            yield from _flatten(f"{path}.{name}" if path else name, child)
-
-
-def _forward(path: str, module: nn.Module, point: Tensor) -> Tensor:
-    """Output of a layer in eval mode; tells the shape that the next one gets."""
-    try:
-        with torch.no_grad():
-            return copy.deepcopy(module).eval()(point)
-    except RuntimeError as error:
-        shape = tuple(point.shape[1:])
-        raise ValueError(
-            f"layer {path or 'model'} rejects an input of shape {shape}: {error}"
-        ) from error
+METHODS: dict[str, tuple[str, ...]] = {
+    "autolip": (),
+    "liplt": ("liplt",),
+    "eclipse": ("eclipse",),
+    "seqlip": ("seqlip",),
+    "lipsdp": ("lipsdp",),
+    "best": ("liplt", "eclipse", "seqlip"),
+}
+"""Methods of :func:`upper_bound`, with the chain bounds that each may use."""

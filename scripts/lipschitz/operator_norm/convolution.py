@@ -195,7 +195,7 @@ def conv_norm(
 def certified_conv_norm(
     kernel: Tensor, geometry: Convolution, *, grid: int | None = None
 ) -> OperatorNorm:
-    """Certified spectral norm of a convolution with a float64 kernel, ``grid`` as in :func:`conv_norm`."""
+    """Certified spectral norm for a float64 kernel; ``grid`` as in :func:`conv_norm`."""
     size, pad_factor, how = _torus(geometry)
     taps = _taps(kernel, geometry.stride, geometry.dilation, geometry.groups)
     value, points, cosine = _torus_norm(taps, size, grid)
@@ -264,7 +264,7 @@ def _torus(geometry: Convolution) -> tuple[tuple[int, ...], float, str]:
         return torus, 1.0, "circular: largest symbol on the torus of the input"
     if geometry.padding_mode == "zeros":
         return _padded_torus(geometry), 1.0, "largest symbol on a torus of input and padding"
-    factor = _padding_norm(geometry)
+    factor = padding_norm(geometry)
     padded = tuple(size + sum(p) for size, p in zip(n, geometry.padding, strict=True))
     torus = tuple(-(-size // step) for size, step in zip(padded, s, strict=True))
     return torus, factor, f"{geometry.padding_mode} padding ({factor:.4g}) times largest symbol"
@@ -280,7 +280,7 @@ def _padded_torus(geometry: Convolution) -> tuple[int, ...]:
     )
 
 
-def _padding_norm(geometry: Convolution) -> float:
+def padding_norm(geometry: Convolution) -> float:
     """Norm of the padding alone: it copies entries, so the root of the largest number of copies."""
     return sqrt_up(
         math.prod(
@@ -474,7 +474,7 @@ def _sum_norm(kernel: Tensor, geometry: Convolution, ord: float) -> OperatorNorm
     terms = kernel.numel() // len(kernel) if ord == math.inf else kernel.numel()
     bound = up(total * (1 + gamma(terms + 2)))
     if geometry.padding_mode not in ("zeros",) and ord == 1:
-        bound = product_up([bound, _padding_norm(geometry), _padding_norm(geometry)])
+        bound = product_up([bound, padding_norm(geometry), padding_norm(geometry)])
     return OperatorNorm(bound, "upper", certified=True, how=f"sum of moduli, ord {ord}")
 
 

@@ -1,0 +1,37 @@
+"""Studies: one job, one tidy table, one figure of the same name.
+
+REQUIRED INPUTS: none, or prepared arrays (rules/data.smk)
+
+OUTPUTS:
+    results/{scale}/tables/{study}.csv    a row per measurement
+"""
+
+
+rule study:
+    input:
+        lambda w: SETUP.study_inputs(w.study),
+    output:
+        table=report(
+            "results/{scale}/tables/{study}.csv",
+            caption="../docs/report/table.rst",
+            category="Tables",
+            labels={"table": "{study}", "scale": "{scale}"},
+        ),
+    log:
+        "logs/study/{scale}/{study}.log",
+    benchmark:
+        "benchmarks/runs/study/{scale}/{study}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    threads: 2
+    resources:
+        mem_mb=4000,
+    params:
+        settings=lambda w: SETUP.config.study_job(w.study),
+        code=lambda w: SETUP.code[f"study_{w.study}"],
+        arrays=lambda w, input: f"--arrays {input[0]}" if input else "",
+    message:
+        "Running the study {wildcards.study}"
+    shell:
+        "python scripts/study_{wildcards.study}.py {params.arrays} --settings {params.settings:q} "
+        "--threads {threads} --table {output.table:q} --log {log:q}"

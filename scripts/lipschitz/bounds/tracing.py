@@ -1,0 +1,138 @@
+"""The computation graph of a model, and the values of its nodes at the zero input."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.parametrize import is_parametrized
+
+from lipschitz.bounds import rules
+from lipschitz.bounds.linear import Shape
+from lipschitz.hooks import has_hooks
+
+
+class _Tracer(fx.Tracer):
+    """Stops at modules that have a rule, and at those of torch itself."""
+
+    def is_leaf_module(self, module: nn.Module, qualified_name: str) -> bool:
+        return rules.type_of(module) in rules.RULES or super().is_leaf_module(module, qualified_name)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """``nodes`` in order of execution; ``probes`` describes the value of each at the zero input.
+
+    ``single_layer`` says that the model is itself one layer, which ``model`` then wraps.
+    """
+
+    model: nn.Module
+    single_layer: bool
+    nodes: tuple[fx.Node, ...]
+    probes: dict[fx.Node, "Probe"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A node at the zero input: the ``shape`` of one sample, the largest modulus (``peak``), and the
+    largest 2-norm along the last axis (``token``)."""
+
+    shape: Shape
+    peak: float = 0.0
+    token: float = 0.0
+
+
+def trace(model: nn.Module, input_shape: Shape) -> Trace:
+    """Trace ``model`` and run it on one zero input of ``input_shape`` (without batch dimension).
+
+    Raises
+    ------
+    ValueError
+        For forward hooks, layers in train mode that would behave otherwise in eval mode, control
+        flow that depends on values, or an input that a layer rejects; each names the place.
+    """
+    _refuse_hooks_and_train_mode(model)
+    tracer = _Tracer()
+    # a model that is itself one layer would otherwise be traced through
+    single_layer = tracer.is_leaf_module(model, "") and type(model) is not nn.Sequential
+    root = nn.Sequential(model) if single_layer else model
+    try:
+        graph = tracer.trace(root)
+    except (fx.proxy.TraceError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise ValueError(
+            f"the computation graph of {type(model).__name__} cannot be traced: {error}. Values must "
+            "not decide what is computed. Move the part that does into a module of its own and "
+            "register a rule for it (@lipschitz.bounds.register_rule), so that it is not looked into"
+        ) from error
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]
+    if len([node for node in inputs if not node.args]) != 1:
+        raise ValueError(f"the model takes {len(inputs)} inputs; bounds are for models of one input")
+    traced = fx.GraphModule(root, graph)
+    graph.eliminate_dead_code()
+    prober = _Prober(traced, inputs[0])
+    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    with torch.no_grad():
+        prober.run(like.new_zeros(1, *input_shape), *[node.args[0] for node in inputs[1:]])
+    return Trace(root, single_layer, tuple(graph.nodes), prober.probes)
+
+
+def path_of(trace: Trace, node: fx.Node) -> str:
+    """What a node is called in messages and tables: its module path, or its name."""
+    if node.op != "call_module":
+        return node.name
+    return "" if trace.single_layer else str(node.target)
+
+
+def _refuse_hooks_and_train_mode(model: nn.Module) -> None:
+    for path, module in model.named_modules():
+        if has_hooks(module):
+            raise ValueError(
+                f"{path or 'the model'} has forward hooks, whose effect on the Lipschitz constant is "
+                "not known; remove them, or fold what they do into the weights"
+            )
+        if module.training and _differs_in_training(module):
+            raise ValueError(
+                f"{path or 'the model'} ({type(module).__name__}) is in train mode, where its output "
+                "depends on the batch or on chance; call model.eval() first"
+            )
+
+
+def _differs_in_training(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, nn.RReLU | nn.modules.batchnorm._BatchNorm) or is_parametrized(module)
+
+
+class _Prober(fx.Interpreter):
+    def __init__(self, module: fx.GraphModule, source: fx.Node) -> None:
+        super().__init__(module)
+        self.source = source
+        self.varying = {source}
+        self.probes: dict[fx.Node, Probe] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        try:
+            value = super().run_node(node)
+        except (RuntimeError, ValueError, IndexError) as error:
+            arguments = [self.probes[a].shape for a in node.all_input_nodes if a in self.probes]
+            shapes = ", ".join(map(str, arguments))
+            raise ValueError(
+                f"layer {node.target} rejects an input of shape {shapes}: {error}"
+            ) from error
+        if node is self.source or self.varying.intersection(node.all_input_nodes):
+            self.varying.add(node)
+        self.probes[node] = _probe(value)
+        return value
+
+
+def _probe(value: Any) -> Probe:
+    if not isinstance(value, Tensor):
+        return Probe(())
+    if not value.is_floating_point() or value.numel() == 0 or value.dim() < 2:
+        return Probe(tuple(value.shape[1:]))
+    wide = value.double()
+    return Probe(
+        tuple(value.shape[1:]),
+        wide.abs().max().item(),
+        torch.linalg.vector_norm(wide, dim=-1).max().item(),
+    )
