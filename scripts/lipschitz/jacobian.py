@@ -174,7 +174,8 @@ def _activation_slopes(layers: list[_DenseLayer], x: Tensor) -> list[Tensor]:
         if layer.slope == 0:
             slope = x.relu_().sign()
         else:
-            slope = torch.where(x > 0, 1.0, layer.slope).to(x.dtype)
+            # tensors, because two numbers would make it float32 whatever x is
+            slope = torch.where(x > 0, x.new_ones(()), x.new_tensor(layer.slope))
             x.mul_(slope)
         slopes.append(slope)
     return slopes

@@ -33,10 +33,15 @@ def gamma(terms: int) -> float:
 
 
 def sum_up(values: Iterable[float]) -> float:
-    """Upper bound of a sum of non-negative floats; 0 is exact."""
+    """Upper bound of a sum of non-negative floats, exact where no rounding occurs."""
     total = 0.0
     for value in values:
-        total = value if total == 0 else (up(total + value) if value else total)
+        before, total = total, total + value
+        if total < math.inf:
+            # the exact error of the addition (Knuth's TwoSum)
+            shown = total - before
+            if (before - (total - shown)) + (value - shown) > 0:
+                total = up(total)
     return total
 
 
@@ -78,6 +83,8 @@ def log10_up(value: float) -> float:
 
 def squared_frobenius_upper(matrix: Tensor) -> float:
     """Upper bound of the sum of squared moduli of a float64 or complex128 tensor."""
+    if not matrix.any():
+        return 0.0
     if matrix.is_complex():
         matrix = torch.view_as_real(matrix)
     return up(up(matrix.square().sum().item()) / (1 - gamma(matrix.numel() + 2)))

@@ -8,6 +8,8 @@ from torch import nn
 
 from lipschitz.operator_norm import affine_norm, conv2d_norm, conv_norm
 
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
 LAYERS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
 
@@ -38,7 +40,10 @@ def layers(draw):
     stride = [draw(st.integers(1, 3)) for _ in range(axes)]
     groups = draw(st.sampled_from([1, 1, 2]))
     mode = draw(st.sampled_from(["zeros", "zeros", "circular", "reflect", "replicate"]))
-    size = [draw(st.integers(max(2, d * (k - 1) + 1 - 2), sizes + 2)) for k, d in zip(kernel, dilation)]
+    size = [
+        draw(st.integers(max(2, d * (k - 1) + 1 - 2), sizes + 2))
+        for k, d in zip(kernel, dilation, strict=True)
+    ]
     limit = min(size) - 1 if mode == "reflect" else min(size)
     padding = [draw(st.integers(0, min(limit, 3))) for _ in range(axes)]
     if mode == "zeros" and set(stride) == {1} and draw(st.booleans()):
@@ -76,7 +81,8 @@ def test_bounds_the_dense_matrix(case, ord, grid):
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "size"), [(3, 1, 8), (3, 2, 8), (5, 2, 8), (7, 2, 8), (3, 3, 9), (1, 2, 8), (11, 4, 12)]
+    ("kernel", "stride", "size"),
+    [(3, 1, 8), (3, 2, 8), (5, 2, 8), (7, 2, 8), (3, 3, 9), (1, 2, 8), (11, 4, 12)],
 )  # fmt: skip
 def test_circular_is_exact(kernel, stride, size):
     weight = torch.randn(3, 2, kernel, kernel, dtype=torch.float64)

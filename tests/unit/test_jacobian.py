@@ -174,3 +174,12 @@ def test_dead_net_has_norm_zero():
 def test_bad_arguments_are_refused(x, options, message):
     with pytest.raises(ValueError, match=message):
         jacobian_norms(fcn(40, [4], 10), x, **options)
+
+
+def test_slopes_have_the_precision_of_the_model():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 6), nn.LeakyReLU(0.01), nn.Linear(6, 3)).double()
+    x = torch.randn(20, 4, dtype=torch.float64)
+    exact = [torch.autograd.functional.jacobian(model, point) for point in x]
+    expected = torch.stack([torch.linalg.matrix_norm(jacobian, 2) for jacobian in exact])
+    assert torch.allclose(jacobian_norms(model, x), expected, rtol=1e-13)

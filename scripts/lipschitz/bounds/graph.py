@@ -107,6 +107,9 @@ Value: TypeAlias = Any
 _ONE = Scaling(torch.ones((), dtype=torch.float64))
 _MINUS = Scaling(-torch.ones((), dtype=torch.float64))
 
+_SILENT = ("minus", "identity")
+"""Kinds of steps that are no layers of the model."""
+
 Tighten: TypeAlias = Callable[["Analysis", Expression], Extended | None]
 
 
@@ -326,7 +329,7 @@ class Analysis:
                 norm = step.map.norm(self.ord)
             except (ValueError, ArithmeticError) as error:
                 raise ValueError(f"layer {step.name} ({step.kind}): {error}") from error
-            if step.name:
+            if step.kind not in _SILENT:
                 self._row(step.name, step.kind, norm, norm.how, time.perf_counter() - started)
             # the map is kept so that its id is not given to another
             self._norms[key] = (step.map, Extended.of(norm.value))
@@ -434,8 +437,8 @@ def _appended(steps: tuple[Step, ...], step: Step) -> tuple[Step, ...]:
     if merged is None:
         return (*steps, step)
     names = [name for name in (before.name, step.name) if name]
-    kinds = [s.kind for s in (before, step) if s.name]
-    return (*steps[:-1], Step(merged, " + ".join(names), " + ".join(kinds), before.shape))
+    kinds = [s.kind for s in (before, step) if s.kind not in _SILENT]
+    return (*steps[:-1], Step(merged, " + ".join(names), " + ".join(kinds) or "minus", before.shape))
 
 
 def _depends_on_input(values: list[Any]) -> bool:

@@ -15,17 +15,30 @@ from lipschitz.bounds.chain import Chain
 from lipschitz.bounds.graph import Analysis, Base, Expression, Step
 from lipschitz.bounds.linear import Filter, Matrix, Rearrangement, Scaling, apply
 from lipschitz.bounds.liplt import liplt
-from lipschitz.bounds.lipsdp import eclipse_fast, lipsdp_neuron
+from lipschitz.bounds.lipsdp import eclipse_fast, lipsdp_descent, lipsdp_neuron
 from lipschitz.bounds.seqlip import seqlip
 from lipschitz.operator_norm import OperatorNorm
 from lipschitz.rounding import Extended, gamma, product_up, sqrt_up, squared_frobenius_upper, sum_up
+
+_SMALL = 64
+"""Hidden neurons up to which SeqLip takes milliseconds."""
+
+
+def _seqlip_if_small(chain: Chain) -> OperatorNorm:
+    if sum(len(weight) for weight in chain.weights[:-1]) > _SMALL:
+        raise ValueError(f"more than {_SMALL} hidden neurons")
+    return seqlip(chain)
+
 
 CHAIN_BOUNDS: dict[str, Callable[[Chain], OperatorNorm]] = {
     "liplt": liplt,
     "eclipse": eclipse_fast,
     "seqlip": seqlip,
+    "seqlip if small": _seqlip_if_small,
+    "descent": lipsdp_descent,
     "lipsdp": lipsdp_neuron,
 }
+"""Certified bounds of a chain, by the name that :func:`lipschitz.bounds.upper_bound` knows them by."""
 
 _LARGEST_MATRIX = 1 << 24
 """Entries of the largest linear part that is turned into a matrix (128 MiB)."""

@@ -1,5 +1,6 @@
 """The computation graph of a model, and the values of its nodes at the zero input."""
 
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,8 @@ class Trace:
 @dataclass(frozen=True)
 class Probe:
     """A node at the zero input: the ``shape`` of one sample, the largest modulus (``peak``), and the
-    largest 2-norm along the last axis (``token``)."""
+    largest 2-norm along the last axis (``token``). For several tensors the first shape, the largest
+    of each number."""
 
     shape: Shape
     peak: float = 0.0
@@ -70,7 +72,8 @@ def trace(model: nn.Module, input_shape: Shape) -> Trace:
     traced = fx.GraphModule(root, graph)
     graph.eliminate_dead_code()
     prober = _Prober(traced, inputs[0])
-    like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    tensors = itertools.chain(model.parameters(), model.buffers())
+    like = next((t for t in tensors if t.is_floating_point()), torch.empty(0))
     with torch.no_grad():
         prober.run(like.new_zeros(1, *input_shape), *[node.args[0] for node in inputs[1:]])
     return Trace(root, single_layer, tuple(graph.nodes), prober.probes)
@@ -126,6 +129,9 @@ class _Prober(fx.Interpreter):
 
 
 def _probe(value: Any) -> Probe:
+    if isinstance(value, tuple | list) and value and isinstance(value[0], Tensor):
+        parts = [_probe(part) for part in value if isinstance(part, Tensor)]
+        return Probe(parts[0].shape, max(p.peak for p in parts), max(p.token for p in parts))
     if not isinstance(value, Tensor):
         return Probe(())
     if not value.is_floating_point() or value.numel() == 0 or value.dim() < 2:

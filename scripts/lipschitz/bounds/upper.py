@@ -51,9 +51,12 @@ def upper_bound(
     method
         ``autolip``: Virmaux & Scaman, NeurIPS 2018, algorithm 1, on the computation graph; for a
         chain of layers the product of their constants (C_upper of Khromov & Singh, ICLR 2024).
-        ``liplt``, ``eclipse``, ``seqlip``, ``lipsdp``: tighter bounds of the parts of the graph that
-        are chains of layers small enough to be held as matrices, and never worse than ``autolip``.
-        ``best``: the least of autolip, liplt, eclipse and seqlip, chosen part by part.
+        ``liplt``, ``eclipse``, ``seqlip``, ``descent``, ``lipsdp``: tighter bounds of the parts of
+        the graph that are chains of layers small enough to be held as matrices, and never worse
+        than ``autolip``. ``lipsdp`` needs cvxpy and small nets; ``descent`` minimises the same
+        bound without a solver.
+        ``best``: the least of autolip, liplt, eclipse and, where it takes milliseconds, seqlip,
+        chosen part by part. ``tightest``: also descent (seconds).
     ord
         2, 1 or inf: the norm on inputs and outputs. The tighter methods are for 2.
     radius
@@ -108,7 +111,9 @@ METHODS: dict[str, tuple[str, ...]] = {
     "liplt": ("liplt",),
     "eclipse": ("eclipse",),
     "seqlip": ("seqlip",),
+    "descent": ("descent",),
     "lipsdp": ("lipsdp",),
-    "best": ("liplt", "eclipse", "seqlip"),
+    "best": ("liplt", "eclipse", "seqlip if small"),
+    "tightest": ("liplt", "eclipse", "seqlip", "descent"),
 }
 """Methods of :func:`upper_bound`, with the chain bounds that each may use."""

@@ -339,6 +339,8 @@ def _torus_norm(
     reduced exactly.
     """
     spread = (taps.offsets.amax(0) - taps.offsets.amin(0)).tolist()
+    # along an axis with one tap the modulus of the symbol is constant
+    size = tuple(n if degree else 1 for n, degree in zip(size, spread, strict=True))
     points, cosine = _coarser(size, spread, grid)
     scaled, exponent = scaled_to_one(taps.matrices)
     if exponent is None:

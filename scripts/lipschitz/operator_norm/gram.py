@@ -61,6 +61,18 @@ def gram_norm(weight: Tensor, *, steps: int = 6) -> Tensor:
     return value.to(_real(weight.dtype))
 
 
+def gram_norm_and_gradient(weight: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
+    """``gram_norm`` of float32 or float64 matrices, and its gradient, (...) and (..., m, n).
+
+    For training loops that write their own backward pass: nothing is recorded for autograd, which
+    for small matrices costs more than the computation.
+    """
+    _check_steps(steps, least=0)
+    with torch.no_grad(), _full_precision(weight):
+        value, *saved = _iterated(weight, steps)
+        return value, _pulled_back(torch.ones_like(value), *saved)
+
+
 def gram_enclosure(weight: Tensor, *, steps: int) -> tuple[float, float]:
     """A lower and an upper bound of the spectral norm of one matrix, up to rounding.
 
@@ -352,46 +364,59 @@ class _GramNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, steps: int) -> Tensor:
-        ctx.transposed = weight.shape[-2] > weight.shape[-1]
-        wide = weight.mT if ctx.transposed else weight
-        largest = wide.abs().amax((-2, -1), keepdim=True)
-        unit, norm = _normalised(wide / _nonzero(largest))
-        grams: list[Tensor] = []
-        logs: list[Tensor] = []
-        factor = unit
-        for _ in range(steps):
-            factor, gram_norm = _normalised(factor @ factor.mH)
-            grams.append(factor)
-            logs.append(gram_norm.log())
-        ctx.save_for_backward(unit, *grams, *logs)
-        exponent = torch.zeros_like(norm)
-        for step, log in enumerate(logs, 1):
-            exponent += 2.0**-step * log
-        return (norm * exponent.exp() * largest).squeeze((-2, -1))
+        value, *saved = _iterated(weight, steps)
+        ctx.save_for_backward(*saved)
+        return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        unit, *saved = ctx.saved_tensors
-        steps = len(saved) // 2
-        grams, logs = saved[:steps], saved[steps:]
-        # the power 2^t of G G^H / s^2 is exp(log_ratio) times the Gram that was stored for it
-        log_ratio = upstream.new_zeros(())
-        power = None
-        with _full_precision(unit):
-            for gram, log in zip(reversed(grams), reversed(logs), strict=True):
-                factor = gram * log_ratio.exp()
-                power = factor if power is None else power @ factor
-                log_ratio = 0.5 * (log_ratio - log)
-            gradient = unit if power is None else (power @ unit) * log_ratio.exp()
-        gradient = upstream[..., None, None] * gradient
-        return (gradient.mT if ctx.transposed else gradient), None
+        with _full_precision(upstream):
+            return _pulled_back(upstream, *ctx.saved_tensors), None
 
 
-def _normalised(matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrices over their Frobenius norms (1 for zero matrices), and those, (..., 1, 1)."""
-    norm = _nonzero(torch.linalg.matrix_norm(matrix, keepdim=True))
-    return matrix / norm, norm
+def _iterated(weight: Tensor, steps: int) -> list[Tensor]:
+    """The values of matrices (..., m, n), then what ``_pulled_back`` needs.
+
+    With ``f_t`` the Frobenius norm that Gram t is divided by, the value is the largest modulus of
+    the matrix times ``prod_t f_t^(2^-t)``.
+    """
+    largest = torch.linalg.vector_norm(weight, math.inf, (-2, -1), keepdim=True)
+    unit = weight / _positive(largest)
+    if steps == 0:
+        norm = torch.linalg.matrix_norm(unit, keepdim=True)
+        return [(norm * largest).squeeze((-2, -1)), unit, _positive(norm).reciprocal()]
+    gram = unit.mH @ unit if unit.shape[-2] > unit.shape[-1] else unit @ unit.mH
+    grams: list[Tensor] = []
+    norms: list[Tensor] = []
+    for step in range(1, steps + 1):
+        norms.append(torch.linalg.matrix_norm(gram, keepdim=True))
+        grams.append(gram / _positive(norms[-1]))
+        if step < steps:
+            gram = grams[-1] @ grams[-1]
+    logs = _nonzero(torch.cat(norms, -1)).log()
+    roots = logs.new_tensor([2.0**-step for step in range(1, steps + 1)])
+    root = (logs * roots).sum(-1, keepdim=True)
+    # of G/s H^(2^T - 1) in terms of the unit and the scaled Grams
+    factor = ((logs * (2 * roots - 1)).sum(-1, keepdim=True) - root).exp()
+    return [(root.exp() * largest).squeeze((-2, -1)), unit, factor, *grams]
+
+
+def _pulled_back(upstream: Tensor, unit: Tensor, factor: Tensor, *grams: Tensor) -> Tensor:
+    """The gradient for ``upstream`` (...), from what ``_iterated`` has kept."""
+    factor = factor * upstream[..., None, None]
+    if not grams:
+        return unit * factor
+    power = grams[0]
+    for gram in grams[1:]:
+        power = power @ gram
+    power = power * factor
+    return unit @ power if unit.shape[-2] > unit.shape[-1] else power @ unit
+
+
+def _positive(norms: Tensor) -> Tensor:
+    """Norms to divide by: what is divided by those that are 0 is 0, so any positive number will do."""
+    return norms.clamp_min(torch.finfo(norms.dtype).tiny)
 
 
 def _worst_frequency(kernel: Tensor, sizes: tuple[int, ...], steps: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Norms of matrices."""
 
 import math
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -8,6 +9,10 @@ from torch import Tensor
 from lipschitz.operator_norm.certificate import top_eigenvalue_upper
 from lipschitz.operator_norm.result import OperatorNorm
 from lipschitz.rounding import UNIT_ROUNDOFF, gamma, squared_frobenius_upper, up
+from lipschitz.threads import one_thread
+
+_SMALL = 128
+"""Rows up to which several threads would only wait for each other."""
 
 
 def linear_norm(weight: Tensor, *, ord: float = 2, method: str = "certified") -> OperatorNorm:
@@ -72,9 +77,10 @@ def _spectral_norm_upper(matrix: Tensor) -> float:
     scaled, exponent = scaled_to_one(matrix)
     if exponent is None:
         return 0.0
-    gram = scaled @ scaled.T
-    gram = gram.tril() + gram.tril(-1).T
-    top, _ = top_eigenvalue_upper(gram.unsqueeze(0))
+    with one_thread() if len(scaled) <= _SMALL else nullcontext():
+        gram = scaled @ scaled.T
+        gram = gram.tril() + gram.tril(-1).T
+        top, _ = top_eigenvalue_upper(gram.unsqueeze(0))
     squared = top + gamma(scaled.shape[1]) * squared_frobenius_upper(scaled)
     return unscaled(up(math.sqrt(squared * (1 + 16 * UNIT_ROUNDOFF))), exponent)
 

@@ -1,0 +1,80 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from lipschitz.__main__ import main
+from lipschitz.bounds import upper_bound
+
+MODEL = """
+from torch import nn
+
+def build():
+    return nn.Sequential(nn.Conv2d(1, 2, 3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3))
+
+def number():
+    return 3
+
+def unknown():
+    return nn.Sequential(nn.LPPool2d(2, 2))
+
+ready = nn.Linear(2, 2)
+"""
+
+
+@pytest.fixture
+def model_file(tmp_path):
+    path = tmp_path / "shapes_of_models.py"
+    path.write_text(MODEL)
+    return path
+
+
+def test_prints_a_table_by_layer_and_the_bound(model_file, tmp_path, capsys):
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.Dropout(0.5), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)
+    ).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    torch.save(model.state_dict(), tmp_path / "w.pt")
+    for name in ("w.safetensors", "w.pt"):
+        arguments = [f"{model_file}:build", "--input-shape", "1,4,4", "--weights", str(tmp_path / name)]
+        assert main(arguments) == 0
+        table = capsys.readouterr().out
+        expected = upper_bound(model, (1, 4, 4), method="best")
+        assert f"Lipschitz constant <= {expected.value:.6g}  (certified upper bound; best" in table
+        assert all(word in table for word in ("layer", "Conv2d", "Linear", "upper, certified", "symbol"))
+    with_json = [*arguments, "--json", "--method", "autolip"]
+    assert main(with_json) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["certified"] is True
+    assert content["value"] == upper_bound(model, (1, 4, 4)).value
+    assert [layer["name"] for layer in content["layers"]] == ["0", "1", "2", "3", "4"]
+
+
+def test_models_may_be_objects_and_come_from_packages(model_file, capsys):
+    assert main([f"{model_file}:ready", "--input-shape", "2"]) == 0
+    assert "model  Linear" in capsys.readouterr().out
+    assert main(["torch.nn:Identity", "--input-shape", "2,3", "--ord", "inf"]) == 0
+    assert "Lipschitz constant <= 1 " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["build", "--input-shape", "2"], "names no function"),
+        (["nowhere.py:build", "--input-shape", "2"], "no file nowhere.py"),
+        (["{file}:missing", "--input-shape", "2"], "missing"),
+        (["{file}:number", "--input-shape", "2"], "returns a int"),
+        (["{file}:unknown", "--input-shape", "1,4,4"], "register_rule(LPPool2d)"),
+        (["{file}:build", "--input-shape", "3,4,4"], "layer 0 rejects"),
+        (["{file}:build", "--input-shape", "1,4,4", "--ord", "3"], "ord must be"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_status_2(model_file, arguments, message, capsys):
+    filled = [argument.replace("{file}", str(model_file)) for argument in arguments]
+    assert main(filled) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error

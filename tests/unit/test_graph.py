@@ -1,0 +1,558 @@
+"""AutoLip on computation graphs, against Jacobians, dense matrices and closed forms."""
+
+import itertools
+import math
+
+import mpmath
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+from torch.nn.utils import parametrizations
+
+from lipschitz.bounds import UnknownLayerError, lower_bound, upper_bound
+from lipschitz.bounds.activations import ACTIVATIONS
+from lipschitz.bounds.rules import RULES
+from lipschitz.jacobian import jacobian_norms
+
+pytestmark = pytest.mark.usefixtures("single_threaded")
+
+F64 = {"dtype": torch.float64}
+
+
+class Function(nn.Module):
+    """A module that computes ``function(modules, x)``."""
+
+    def __init__(self, function, **modules):
+        super().__init__()
+        self.function = function
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x):
+        return self.function(self, x)
+
+
+def bound(function, shape, **modules):
+    return upper_bound(Function(function, **modules).double().eval(), shape)
+
+
+def add_halves(module, x):
+    first, second = x.chunk(2, dim=1)
+    return first + second
+
+
+def norm(weight):
+    return torch.linalg.matrix_norm(weight.detach().double(), 2).item()
+
+
+def dense(layer, shape):
+    """Matrix of the linear part of a layer."""
+    basis = torch.eye(math.prod(shape), **F64).view(-1, *shape)
+    with torch.no_grad():
+        return (layer(basis) - layer(torch.zeros(1, *shape, **F64))).flatten(1).T
+
+
+# The graph
+
+
+@pytest.mark.parametrize("w", [0.3, -2.0])
+def test_worked_example_of_virmaux_and_scaman(w):
+    """f(x) = ln(1 + e^(x/2)) + |x/2 - w sin x| has AutoLip bound 1 + |w|."""
+    model = Function(lambda m, x: functional.softplus(x / 2) + torch.abs(x / 2 - w * torch.sin(x)))
+    assert upper_bound(model, (1,)).value == pytest.approx(1 + abs(w), rel=1e-12)
+
+
+def test_equal_branches_cancel():
+    assert bound(lambda m, x: x - x, (3,)).value == 0
+    assert bound(lambda m, x: torch.relu(x) - torch.relu(x), (3,)).value == 2
+    same = bound(lambda m, x: m.a(x) - m.a(x), (4,), a=nn.Linear(4, 3))
+    assert same.value == 0
+    twice = bound(lambda m, x: m.a(x) + m.b(x), (4,), a=nn.Linear(4, 3), b=nn.Linear(4, 3))
+    assert twice.certified
+
+
+def test_parallel_linear_branches_merge():
+    torch.manual_seed(0)
+    a, b = nn.Linear(5, 4).double(), nn.Linear(5, 4).double()
+    merged = bound(lambda m, x: m.a(x) + m.b(x), (5,), a=a, b=b).value
+    assert merged == pytest.approx(norm(a.weight + b.weight), rel=1e-10)
+    square = nn.Linear(5, 5).double()
+    residual = bound(lambda m, x: x + m.a(x), (5,), a=square).value
+    assert residual == pytest.approx(norm(torch.eye(5) + square.weight), rel=1e-10)
+
+
+@pytest.mark.parametrize(("kernel", "padding", "dilation"), [(3, 1, 1), (1, 0, 1), (5, 2, 1), (3, 2, 2)])
+def test_convolutional_branches_merge_into_one_kernel(kernel, padding, dilation):
+    torch.manual_seed(0)
+    a = nn.Conv2d(3, 3, kernel, padding=padding, dilation=dilation, groups=3).double()
+    b = nn.Conv2d(3, 3, 3, padding=1).double()
+
+    def run(m, x):
+        return x + m.a(x) - 0.5 * m.b(x)
+
+    model = Function(run, a=a, b=b)
+    exact = norm(dense(model, (3, 12, 12)))
+    found = upper_bound(model, (3, 12, 12))
+    assert exact <= found.value <= 1.1 * exact
+    assert len(found.layers) == 1
+
+
+def test_residual_blocks_add_the_skip():
+    torch.manual_seed(0)
+    a, b = nn.Linear(6, 8).double(), nn.Linear(8, 6).double()
+    found = bound(lambda m, x: x + m.b(torch.relu(m.a(x))), (6,), a=a, b=b)
+    assert found.value == pytest.approx(1 + norm(a.weight) * norm(b.weight), rel=1e-9)
+
+
+def test_joins_parts_and_reductions():
+    torch.manual_seed(0)
+    a, b = nn.Linear(6, 3).double(), nn.Linear(6, 5).double()
+    joined = bound(lambda m, x: torch.cat([m.a(x), m.b(x)], 1), (6,), a=a, b=b).value
+    assert joined == pytest.approx(math.hypot(norm(a.weight), norm(b.weight)), rel=1e-9)
+    halves = bound(add_halves, (6,))
+    assert math.sqrt(2) <= halves.value <= 2
+    assert bound(lambda m, x: x.mean((2, 3)), (3, 4, 5)).value == pytest.approx(20**-0.5, rel=1e-12)
+    assert bound(lambda m, x: x.sum(1), (9,)).value == pytest.approx(3, rel=1e-12)
+    assert bound(lambda m, x: x.amax(1), (9,)).value == 1
+
+
+def test_shared_modules_and_calls_of_functions():
+    torch.manual_seed(0)
+    a = nn.Linear(4, 4).double()
+    once = norm(a.weight)
+    found = bound(lambda m, x: m.a(functional.relu(m.a(torch.tanh(x.view(x.size(0), -1))))), (2, 2), a=a)
+    assert found.value == pytest.approx(once**2, rel=1e-9)
+    scaled = bound(lambda m, x: 3 * functional.leaky_relu(x, 2.0) / 4 + 1, (4,))
+    assert scaled.value == pytest.approx(1.5, rel=1e-12)
+
+
+def test_constant_nodes_count_nothing():
+    model = Function(lambda m, x: x + m.a(torch.ones(1, 3, **F64)), a=nn.Linear(3, 3)).double()
+    assert upper_bound(model, (3,)).value == 1
+    assert (
+        upper_bound(Function(lambda m, x: m.a.weight.sum() + 0 * x, a=nn.Linear(3, 3)), (3,)).value == 0
+    )
+
+
+def test_constant_tensors_scale_and_multiply():
+    weight = torch.randn(3, 4, generator=torch.Generator().manual_seed(0), **F64)
+    model = Function(lambda m, x: (x @ m.matrix) * m.gain)
+    model.register_buffer("matrix", weight.T)
+    model.register_buffer("gain", torch.tensor([1.0, -2.0, 0.5], **F64))
+    found = upper_bound(model, (4,)).value
+    assert norm(torch.diag(model.gain) @ weight) <= found <= 2 * norm(weight) * (1 + 1e-9)
+
+
+def test_batch_norm_folds_into_its_neighbour():
+    torch.manual_seed(0)
+    convolution, batch = nn.Conv2d(3, 6, 3, padding=1, stride=2), nn.BatchNorm2d(6)
+    batch.running_var.uniform_(0.1, 3)
+    batch.weight.data.normal_()
+    model = nn.Sequential(convolution, batch).double().eval()
+    exact = norm(dense(model, (3, 9, 9)))
+    found = upper_bound(model, (3, 9, 9))
+    assert exact <= found.value <= 1.1 * exact
+    assert found.layers[0].name == "0 + 1"
+    before = nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 6, 3, groups=3)).double().eval()
+    before[0].running_var.uniform_(0.1, 3)
+    exact = norm(dense(before, (3, 9, 9)))
+    assert exact <= upper_bound(before, (3, 9, 9)).value <= 1.1 * exact
+    linear = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Linear(5, 3)).double().eval()
+    linear[1].running_var.uniform_(0.1, 3)
+    assert upper_bound(linear, (4,)).value == pytest.approx(norm(dense(linear, (4,))), rel=1e-9)
+
+
+@pytest.mark.parametrize("order", [1, 2, math.inf])
+def test_orders_of_the_norm_on_a_graph(order):
+    torch.manual_seed(0)
+
+    def run(m, x):
+        y = torch.relu(m.a(x))
+        return m.b(torch.cat([y, x], 1)).flatten(1)
+
+    model = Function(run, a=nn.Conv2d(2, 3, 3, padding=1), b=nn.Conv2d(5, 2, 3, stride=2)).double()
+    x = torch.randn(20, 2, 6, 6, **F64)
+    upper = upper_bound(model, (2, 6, 6), ord=order)
+    assert lower_bound(model, x, ord=order).max <= upper.value
+
+
+def test_torchvision_resnet():
+    torchvision = pytest.importorskip("torchvision")
+    torch.manual_seed(0)
+    blocks = torchvision.models.resnet.BasicBlock
+    model = torchvision.models.ResNet(blocks, [1, 1, 1, 1], num_classes=10).eval()
+    x = torch.randn(2, 3, 32, 32)
+    upper = upper_bound(model, (3, 32, 32), grid=4)
+    assert upper.certified
+    assert lower_bound(model, x).max <= upper.value < 1e12
+    assert {"maxpool", "avgpool"} <= {layer.name for layer in upper.layers}
+    assert next(layer.norm.value for layer in upper.layers if layer.name == "maxpool") == 2
+
+
+class ZeroPaddedSkip(nn.Module):
+    """Every second pixel, with zero channels on both sides (shortcut A of He et al., 2016)."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x):
+        half = self.channels // 4
+        return functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, half, half), "constant", 0)
+
+
+class CifarBlock(nn.Module):
+    def __init__(self, inputs, channels, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.shortcut = nn.Sequential() if stride == 1 else ZeroPaddedSkip(channels)
+
+    def forward(self, x):
+        y = functional.relu(self.bn1(self.conv1(x)))
+        y = self.bn2(self.conv2(y))
+        y += self.shortcut(x)
+        return functional.relu(y)
+
+
+def cifar_resnet20():
+    blocks = [
+        CifarBlock(inputs, channels, stride)
+        for channels, first in ((16, 16), (32, 16), (64, 32))
+        for inputs, stride in ((first, 1 if channels == 16 else 2), (channels, 1), (channels, 1))
+    ]
+    stem = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    model = nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
+    for module in model.modules():
+        if isinstance(module, nn.Linear | nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+    return model.eval()
+
+
+def test_cifar_resnet20_counts_every_residual_stage():
+    """The product for this net, with the pool counted 1, is about 2.2e10 for the statistics below."""
+    torch.manual_seed(0)
+    model = cifar_resnet20()
+    for name, module in model.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_var.fill_(0.9 if name == "1" else 0.81)
+    found = upper_bound(model, (3, 32, 32))
+    assert 1.5e10 < found.value * 8 < 3e10  # the norm of averaging 8 x 8 pixels is 1/8
+    assert lower_bound(model, torch.randn(4, 3, 32, 32)).max <= found.value
+
+
+# Rules
+
+
+def test_slopes_of_smooth_activations_hold_to_the_last_digit():
+    mpmath.mp.dps = 30
+    functions = {
+        nn.GELU(): lambda x: x * mpmath.ncdf(x),
+        nn.GELU("tanh"): lambda x: (
+            x / 2 * (1 + mpmath.tanh(mpmath.sqrt(2 / mpmath.pi) * (x + mpmath.mpf("0.044715") * x**3)))
+        ),
+        nn.SiLU(): lambda x: x / (1 + mpmath.exp(-x)),
+        nn.Mish(): lambda x: x * mpmath.tanh(mpmath.log(1 + mpmath.exp(x))),
+    }
+    for module, function in functions.items():
+        slopes = ACTIVATIONS[type(module)](module)
+        grid = [mpmath.mpf(i) / 20 for i in range(-80, 81)]
+        for sign, claimed in ((1, slopes.high), (-1, -slopes.low)):
+            start = max(grid, key=lambda x, f=function, s=sign: s * mpmath.diff(f, x))
+            where = mpmath.findroot(lambda x, f=function: mpmath.diff(f, x, 2), start)
+            extreme = sign * mpmath.diff(function, where)
+            assert extreme <= claimed <= extreme + mpmath.mpf(1e-9)
+
+
+@pytest.mark.parametrize("kind", ACTIVATIONS, ids=lambda kind: kind.__name__)
+def test_activations_stay_within_their_slopes(kind):
+    module = kind(0.5, 0.5) if kind is nn.Threshold else kind()
+    module = module.double().eval()
+    slopes = ACTIVATIONS[kind](module)
+    x = torch.linspace(-12, 12, 100_001, **F64)
+    steps = module(x).diff() / x.diff()
+    if slopes.high < math.inf:
+        assert slopes.low - 1e-7 <= steps.min()
+        assert steps.max() <= slopes.high + 1e-7
+        tight = max(steps.max().item() - slopes.low, slopes.high - steps.min().item())
+        assert tight == pytest.approx(slopes.high - slopes.low, abs=0.3)
+    model = nn.Sequential(nn.Linear(3, 3), module.float())
+    assert upper_bound(model, (3,)).layers[1].norm.value == slopes.largest
+
+
+LINEAR = [
+    (nn.Conv1d(2, 3, 3, stride=2, padding=1), (2, 9)),
+    (nn.Conv3d(1, 2, 2), (1, 4, 3, 4)),
+    (nn.Conv2d(4, 6, 3, groups=2, dilation=2, padding="same"), (4, 6, 6)),
+    (nn.Conv2d(2, 3, (3, 1), padding=(1, 0), padding_mode="reflect"), (2, 6, 5)),
+    (nn.ConvTranspose1d(3, 2, 4, stride=3, padding=1, output_padding=1), (3, 6)),
+    (nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, groups=2), (4, 5, 5)),
+    (nn.ConvTranspose3d(2, 1, 2, stride=2), (2, 2, 3, 2)),
+    (nn.AvgPool1d(3, 2, 1), (2, 9)),
+    (nn.AvgPool2d(2), (2, 6, 6)),
+    (nn.AvgPool2d(3), (1, 6, 6)),
+    (nn.AvgPool2d(3, 2, 1), (1, 6, 6)),
+    (nn.AvgPool2d(3, 2, 1, ceil_mode=True, count_include_pad=False), (1, 6, 5)),
+    (nn.AvgPool2d(2, divisor_override=3), (1, 4, 4)),
+    (nn.AvgPool3d(2), (1, 4, 4, 2)),
+    (nn.AdaptiveAvgPool2d((3, 1)), (2, 7, 5)),
+    (nn.AdaptiveAvgPool1d(4), (2, 6)),
+    (nn.ZeroPad2d(2), (1, 3, 3)),
+    (nn.ConstantPad1d(1, 5.0), (1, 3)),
+    (nn.ReplicationPad2d(2), (1, 6, 6)),
+    (nn.ReflectionPad2d((2, 1, 0, 2)), (1, 6, 6)),
+    (nn.CircularPad2d(1), (1, 4, 4)),
+    (nn.Upsample(scale_factor=2), (1, 3, 3)),
+    (nn.Upsample(size=(5, 7), mode="bilinear"), (1, 6, 4)),
+    (nn.Upsample(scale_factor=2, mode="linear", align_corners=True), (2, 5)),
+    (nn.UpsamplingBilinear2d(scale_factor=2), (1, 6, 6)),
+    (nn.PixelShuffle(2), (4, 3, 3)),
+    (nn.Flatten(), (2, 3)),
+    (nn.BatchNorm2d(3), (3, 2, 2)),
+    (nn.Linear(4, 3), (5, 4)),
+]
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"), LINEAR, ids=lambda v: str(v) if isinstance(v, nn.Module) else ""
+)
+@pytest.mark.parametrize("order", [1, 2, math.inf])
+def test_linear_layers_against_their_dense_matrix(layer, shape, order):
+    layer = layer.double().eval()
+    exact = torch.linalg.matrix_norm(dense(layer, shape), order).item()
+    found = upper_bound(layer, shape, ord=order)
+    assert found.certified
+    assert exact * (1 - 1e-12) <= found.value <= exact * 2.1
+    if not isinstance(
+        layer, nn.Conv1d | nn.Conv2d | nn.Conv3d | nn.ConvTranspose1d | nn.ConvTranspose2d
+    ):
+        assert found.value == pytest.approx(
+            exact, rel=0.35 if isinstance(layer, nn.ConvTranspose3d) else 1e-9
+        )
+
+
+@pytest.mark.parametrize(
+    ("pool", "shape", "constant"),
+    [
+        (nn.MaxPool2d(2), (1, 6, 6), 1),
+        (nn.MaxPool2d(3, 2), (1, 7, 7), 2),
+        (nn.MaxPool2d(3, 2, 1), (1, 8, 8), 2),
+        (nn.MaxPool2d(3, 1), (1, 6, 6), 3),
+        (nn.MaxPool1d(3, 2, dilation=2), (1, 9), 3**0.5),
+        (nn.MaxPool3d(2), (1, 4, 4, 4), 1),
+        (nn.AdaptiveMaxPool2d(4), (1, 6, 6), 2),
+        (nn.AdaptiveMaxPool1d(3), (1, 6), 1),
+    ],
+)
+def test_max_pooling_counts_overlapping_windows(pool, shape, constant):
+    found = upper_bound(pool, shape).value
+    assert found == pytest.approx(constant, rel=1e-12)
+    # attained: one large entry that all its windows pick
+    spikes = torch.eye(math.prod(shape)).view(-1, *shape) * 10
+    attained = (pool(spikes).flatten(1).norm(dim=1) / 10).max().item()
+    assert attained == pytest.approx(constant, rel=1e-6)
+
+
+def test_normalisations_at_their_worst_point():
+    for layer in (nn.LayerNorm(8), nn.GroupNorm(1, 8), nn.RMSNorm(8, eps=1e-4)):
+        layer = layer.double()
+        layer.weight.data.uniform_(0.5, 2)
+        found = upper_bound(layer, (8,)).value
+        largest = layer.weight.abs().max().item()
+        assert found == pytest.approx(largest / layer.eps**0.5, rel=1e-9)
+        near = jacobian_norms(layer, 1e-6 * torch.randn(50, 8, **F64)).max().item()
+        assert 0.5 * found <= near <= found
+    with pytest.raises(ValueError, match="ord=2 only"):
+        upper_bound(nn.LayerNorm(8), (8,), ord=1)
+
+
+def test_softmax_and_log_softmax():
+    assert upper_bound(nn.Softmax(1), (5,)).value == 0.5
+    worst = torch.tensor([[0.0, 0.0, -60, -60, -60]], **F64)
+    assert jacobian_norms(nn.Softmax(1), worst).item() == pytest.approx(0.5)
+    assert upper_bound(nn.LogSoftmax(1), (5,)).value == pytest.approx(5**0.5, rel=1e-12)
+    peak = torch.tensor([[60.0, 0, 0, 0, 0]], **F64)
+    assert jacobian_norms(nn.LogSoftmax(1), peak).item() == pytest.approx(5**0.5)
+
+
+def test_parametrized_weights_are_taken_as_they_are():
+    torch.manual_seed(0)
+    layer = parametrizations.weight_norm(nn.Linear(4, 3)).eval()
+    assert upper_bound(nn.Sequential(layer, nn.ReLU()), (4,)).value == pytest.approx(
+        norm(layer.weight), rel=1e-9
+    )
+    with pytest.raises(ValueError, match=r"train mode.*call model\.eval"):
+        upper_bound(parametrizations.spectral_norm(nn.Linear(4, 3)), (4,))
+
+
+# Attention and products: Lipschitz on bounded sets only
+
+
+def test_self_attention_needs_a_radius():
+    torch.manual_seed(0)
+    attention = nn.MultiheadAttention(6, 2, batch_first=True).double().eval()
+    model = Function(lambda m, x: m.a(x, x, x, need_weights=False)[0].flatten(1), a=attention)
+    assert upper_bound(model, (4, 6)).value == math.inf
+    x = torch.randn(30, 4, 6, **F64)
+    x = 2 * x / x.flatten(1).norm(dim=1).view(-1, 1, 1)
+    found = upper_bound(model, (4, 6), radius=2.0)
+    assert found.kind == "upper"
+    assert not found.certified
+    assert lower_bound(model, x).max <= found.value < 100
+    with pytest.raises(ValueError, match="batch_first"):
+        upper_bound(Function(lambda m, x: m.a(x, x, x)[0], a=nn.MultiheadAttention(6, 2)).eval(), (4, 6))
+
+
+def test_layer_norm_bounds_the_tokens_of_attention():
+    encoder = Function(
+        lambda m, x: x + m.a(m.n(x), m.n(x), m.n(x))[0],
+        n=nn.LayerNorm(6),
+        a=nn.MultiheadAttention(6, 1, batch_first=True),
+    )
+    with pytest.raises(ValueError, match="one tensor three times"):
+        upper_bound(encoder.eval(), (4, 6))
+
+    def run(m, x):
+        y = m.n(x)
+        return x + m.a(y, y, y)[0]
+
+    model = Function(run, n=nn.LayerNorm(6), a=encoder.a).double().eval()
+    found = upper_bound(model, (4, 6))
+    assert lower_bound(model, torch.randn(10, 4, 6, **F64)).max <= found.value < math.inf
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10**6), st.floats(0.5, 3))
+def test_products_and_attention_on_a_ball(seed, radius):
+    torch.manual_seed(seed)
+
+    def run(m, x):
+        q, k, v = m.q(x), m.k(x), torch.sigmoid(m.v(x)) * x
+        return functional.scaled_dot_product_attention(q, k, v).flatten(1)
+
+    model = Function(run, q=nn.Linear(3, 3), k=nn.Linear(3, 3), v=nn.Linear(3, 3)).double()
+    x = torch.randn(20, 5, 3, **F64)
+    x = radius * x / x.flatten(1).norm(dim=1).view(-1, 1, 1)
+    assert lower_bound(model, x).max <= upper_bound(model, (5, 3), radius=radius).value
+    assert upper_bound(model, (5, 3)).value == math.inf
+
+
+# All methods on random nets
+
+
+@st.composite
+def nets(draw):
+    """Small chains of linear layers and any activation, with or without convolution and skip."""
+    torch.manual_seed(draw(st.integers(0, 10**6)))
+    # torch computes the derivative of Hardsigmoid with 1/6 in single precision
+    kinds = [k for k in ACTIVATIONS if k not in (nn.Hardshrink, nn.Threshold, nn.Hardsigmoid)]
+    activation = draw(st.sampled_from(kinds))
+    widths = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
+    layers = []
+    if draw(st.booleans()):
+        layers += [nn.Conv1d(1, 2, 3, padding=1), nn.BatchNorm1d(2), activation(), nn.Flatten()]
+        widths = [8, *widths]
+    else:
+        layers += [nn.Flatten()]
+        widths = [4, *widths]
+    for a, b in itertools.pairwise(widths):
+        layers += [nn.Linear(a, b), activation()]
+    return nn.Sequential(*layers[:-1] if draw(st.booleans()) else layers).double().eval()
+
+
+@settings(max_examples=200, deadline=None)
+@given(nets(), st.sampled_from(["autolip", "liplt", "eclipse", "seqlip", "best", "descent"]))
+def test_certified_bounds_hold_on_random_nets(model, method):
+    x = 3 * torch.randn(64, 1, 4, **F64)
+    lower = jacobian_norms(model, x).max().item()
+    upper = upper_bound(model, (1, 4), method=method)
+    assert upper.certified
+    assert lower <= upper.value * (1 + 1e-12)
+    assert upper.value <= upper_bound(model, (1, 4)).value * (1 + 1e-9)
+
+
+def test_best_is_far_below_the_product_on_deep_nets():
+    torch.manual_seed(0)
+    for sizes, factor in (([10, *[40] * 5, 5], 3.5), ([10, *[80] * 20, 5], 100)):
+        layers = []
+        for a, b in itertools.pairwise(sizes):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+            layers[-2].weight.data.normal_(0, 1 / math.sqrt(a))
+        model = nn.Sequential(*layers[:-1])
+        product, best = upper_bound(model, (10,)), upper_bound(model, (10,), method="best")
+        assert best.value * factor <= product.value
+        assert best.certified
+        assert lower_bound(model, torch.randn(100, 10)).max <= best.value
+
+
+def test_tighter_methods_reach_into_residual_nets():
+    torch.manual_seed(0)
+
+    def run(m, x):
+        return m.c(torch.relu(x + m.b(torch.relu(m.a(x)))))
+
+    model = Function(run, a=nn.Linear(8, 30), b=nn.Linear(30, 8), c=nn.Linear(8, 3))
+    assert upper_bound(model, (8,), method="best").value <= upper_bound(model, (8,)).value
+
+
+# Bad input
+
+
+def test_train_mode_and_dropout_are_refused():
+    for module in (nn.BatchNorm1d(3), nn.Dropout(0.3)):
+        model = nn.Sequential(nn.Linear(3, 3), module)
+        with pytest.raises(ValueError, match=rf"1 \({type(module).__name__}\) is in train mode"):
+            upper_bound(model, (3,))
+    with pytest.raises(ValueError, match="dropout is in train mode"):
+        upper_bound(Function(lambda m, x: functional.dropout(x, 0.5, training=True)), (3,))
+
+
+def test_control_flow_is_refused_with_a_way_out():
+    model = Function(lambda m, x: x if x.sum() > 0 else -x)
+    with pytest.raises(ValueError, match=r"cannot be traced.*register_rule"):
+        upper_bound(model, (3,))
+
+
+@pytest.mark.parametrize(
+    ("function", "shape", "error", "message"),
+    [
+        (lambda m, x: torch.exp(x), (3,), UnknownLayerError, r"exp.*module of its own"),
+        (lambda m, x: x / x, (3,), UnknownLayerError, "division"),
+        (lambda m, x: x.reshape(-1), (3, 3), ValueError, "batch dimension"),
+        (lambda m, x: torch.cat([x, x], 0), (3,), ValueError, "batch dimension"),
+        (lambda m, x: x.mean(), (3,), ValueError, "batch dimension"),
+        (lambda m, x: x[0], (3, 3), ValueError, "batch dimension"),
+        (lambda m, x: x**3, (3,), UnknownLayerError, "power 3"),
+        (lambda m, x: functional.conv2d(x, x), (1, 3, 3), UnknownLayerError, "depends on the input"),
+    ],
+)
+def test_functions_that_cannot_be_bounded(function, shape, error, message):
+    with pytest.raises(error, match=message):
+        bound(function, shape)
+
+
+def test_models_of_two_inputs_are_refused():
+    class Two(nn.Module):
+        def forward(self, x, y):
+            return x + y
+
+    with pytest.raises(ValueError, match="takes 2 inputs"):
+        upper_bound(Two(), (3,))
+
+
+def test_input_shape_that_does_not_fit_names_the_layer():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(10, 2))
+    with pytest.raises(ValueError, match=r"layer 3 rejects an input of shape \(16,\)"):
+        upper_bound(model, (3, 4, 4))
+
+
+def test_every_rule_says_what_it_is():
+    for kind, rule in RULES.items():
+        assert rule.constant, kind
+        assert rule.source, kind
+        assert rule.tightness, kind
