@@ -153,13 +153,13 @@ class Analysis:
             return self._input(node)
         if node.op == "get_attr":
             return _attribute(self.trace.model, str(node.target))
-        arguments = fx.node.map_arg(node.args, lambda n: values[n])
-        options = fx.node.map_arg(node.kwargs, lambda n: values[n])
+        arguments: Any = fx.node.map_arg(node.args, lambda n: values[n])
+        options: Any = fx.node.map_arg(node.kwargs, lambda n: values[n])
         if not _depends_on_input([*arguments, *options.values()]):
             return self._constant(node, arguments, options)
         if node.op == "call_module":
             module = self.trace.model.get_submodule(str(node.target))
-            return self._module(node, module, *arguments)  # type: ignore[misc]
+            return self._module(node, module, *arguments)
         return self._call(node, arguments, options)
 
     def _input(self, node: fx.Node) -> Value:
