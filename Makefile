@@ -46,11 +46,13 @@ format: $(VENV)/.complete-dev ## format all code
 	$(BIN)/ruff format .
 	$(BIN)/snakefmt Snakefile rules
 
-docs: $(VENV)/.complete-dev ## generate the configuration reference from the code
+docs: $(VENV)/.complete-dev ## generate the references of settings and rules from the code
 	PYTHONPATH=scripts $(BIN)/python -m pipeline.config_reference
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.rule_reference
 
-bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR compares with the authors' code
+bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
+	$(BIN)/python benchmarks/bounds.py $(if $(PEER),--toeplitz $(PEER)) $(if $(GRAM),--gram $(GRAM))
 
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
 	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))

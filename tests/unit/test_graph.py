@@ -536,6 +536,49 @@ def test_functions_that_cannot_be_bounded(function, shape, error, message):
         bound(function, shape)
 
 
+def changed_while_aliased(module, x):
+    y = x * 1
+    y.mul_(2)
+    return y - x * 1
+
+
+def changed_through_a_view(module, x):
+    y = 1 * x
+    y.view(1, -1).relu_()
+    return y
+
+
+def changed_by_a_module(module, x):
+    y = module.a(x)
+    return module.b(y) + y
+
+
+@pytest.mark.parametrize(
+    "function", [changed_while_aliased, changed_through_a_view, changed_by_a_module]
+)
+def test_changes_in_place_that_are_read_later_are_refused(function):
+    layers = {"a": nn.Linear(3, 3), "b": nn.ReLU(inplace=True)}
+    with pytest.raises(ValueError, match="in place"):
+        bound(function, (3,), **layers)
+
+
+def test_changes_in_place_that_nobody_else_reads_are_fine():
+    def run(module, x):
+        y = module.a(x)
+        y += 1
+        return module.b(y)
+
+    layer = nn.Linear(3, 3).double()
+    found = bound(run, (3,), a=layer, b=nn.ReLU(inplace=True)).value
+    assert found == pytest.approx(norm(layer.weight), rel=1e-9)
+
+
+def test_batch_statistics_are_refused():
+    layer = nn.BatchNorm2d(3, track_running_stats=False).eval()
+    with pytest.raises(ValueError, match="statistics from the batch"):
+        upper_bound(nn.Sequential(nn.Conv2d(3, 3, 1), layer), (3, 4, 4))
+
+
 def test_models_of_two_inputs_are_refused():
     class Two(nn.Module):
         def forward(self, x, y):

@@ -254,7 +254,9 @@ class Analysis:
 
     def _call(self, node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Value:
         target = node.target
-        handler = _HANDLERS.get(target)
+        handler = HANDLERS.get(target)
+        if _name(target).endswith(".stochastic_depth") and options.get("training") is False:
+            return arguments[0]
         if handler is not None:
             return handler(self, node, *arguments, **options)
         x = arguments[0] if arguments else options.pop("input", None)
@@ -480,13 +482,14 @@ def _range_of(module: nn.Module | None, shape: Shape) -> tuple[float, float]:
 # Functions with a meaning of their own. Each handler takes (analysis, node, *arguments, **options).
 
 Handler: TypeAlias = Callable[..., Value]
-_HANDLERS: dict[Any, Handler] = {}
+HANDLERS: dict[Any, Handler] = {}
+"""What functions and methods mean, by function or name of the method."""
 
 
 def _handles(*targets: Any) -> Callable[[Handler], Handler]:
     def register(handler: Handler) -> Handler:
         for target in targets:
-            _HANDLERS[target] = handler
+            HANDLERS[target] = handler
         return handler
 
     return register
@@ -689,7 +692,24 @@ def _extreme(
     return analysis._opaque(node, norm, x, node.name, _name(node.target), time.perf_counter())
 
 
-@_handles(functional.pad, torch.nn.functional.pad)
+@_handles(functional.layer_norm)
+def _layer_norm(
+    analysis: Analysis,
+    node: fx.Node,
+    x: Expression,
+    normalized_shape: Any,
+    weight: Any = None,
+    bias: Any = None,
+    eps: float = 1e-5,
+) -> Value:
+    module = nn.LayerNorm(normalized_shape, eps, elementwise_affine=weight is not None)
+    if weight is not None:
+        module.weight = nn.Parameter(weight)
+        module.bias = nn.Parameter(torch.zeros_like(weight) if bias is None else bias)
+    return analysis._module(node, module, x)
+
+
+@_handles(functional.pad)
 def _pad(
     analysis: Analysis, node: fx.Node, x: Expression, pad: Any, mode: str = "constant", value: Any = None
 ) -> Value:

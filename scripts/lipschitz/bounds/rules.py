@@ -286,7 +286,7 @@ def _batch_norm(
     module: nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d, input_shape: Shape, ord: float
 ) -> Behaviour:
     if module.running_var is None:
-        return _instance_statistics(module, ord)
+        raise ValueError("takes its statistics from the batch also in eval mode; samples must not mix")
     variance = weight_of(module, "running_var")
     scale = (variance + module.eps).rsqrt()
     if not scale.isfinite().all():

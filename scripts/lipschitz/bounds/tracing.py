@@ -69,6 +69,7 @@ def trace(model: nn.Module, input_shape: Shape) -> Trace:
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     if len([node for node in inputs if not node.args]) != 1:
         raise ValueError(f"the model takes {len(inputs)} inputs; bounds are for models of one input")
+    _refuse_hidden_changes(root, graph)
     traced = fx.GraphModule(root, graph)
     graph.eliminate_dead_code()
     prober = _Prober(traced, inputs[0])
@@ -104,6 +105,54 @@ def _differs_in_training(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
     return isinstance(module, nn.RReLU | nn.modules.batchnorm._BatchNorm) or is_parametrized(module)
+
+
+_VIEWS = {
+    "view", "reshape", "flatten", "transpose", "permute", "squeeze", "unsqueeze", "getitem", "chunk",
+    "split", "unbind", "expand", "swapaxes", "movedim", "contiguous", "view_as", "t", "T",
+}  # fmt: skip
+
+
+def _refuse_hidden_changes(model: nn.Module, graph: fx.Graph) -> None:
+    """Refuse what changes a tensor in place that something else still reads.
+
+    The graph names values, not memory: a node read after it was overwritten would be bounded as what
+    it was before.
+    """
+    order = {node: place for place, node in enumerate(graph.nodes)}
+    for node in graph.nodes:
+        if not _in_place(model, node) or not node.all_input_nodes:
+            continue
+        changed = node.all_input_nodes[0]
+        same_memory = [changed]
+        while _name_of(changed) in _VIEWS:
+            changed = changed.all_input_nodes[0]
+            same_memory.append(changed)
+        readers = {user for alias in same_memory for user in alias.users} - {node, *same_memory}
+        if any(order[user] > order[node] for user in readers):
+            raise ValueError(
+                f"{node.name} changes {same_memory[0].name} in place, which is read again later; use "
+                "the function that returns a new tensor (inplace=False) instead"
+            )
+
+
+def _name_of(node: fx.Node) -> str:
+    return str(node.target) if node.op == "call_method" else getattr(node.target, "__name__", "")
+
+
+def _in_place(model: nn.Module, node: fx.Node) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(model.get_submodule(str(node.target)), "inplace", False))
+    if node.op not in ("call_method", "call_function"):
+        return False
+    name = _name_of(node)
+    augmented = getattr(node.target, "__module__", "") == "_operator" and name in _AUGMENTED
+    return (
+        (name.endswith("_") and not name.endswith("__")) or augmented or bool(node.kwargs.get("inplace"))
+    )
+
+
+_AUGMENTED = {"iadd", "isub", "imul", "itruediv", "ipow", "imatmul"}
 
 
 class _Prober(fx.Interpreter):
