@@ -476,6 +476,65 @@ def test_certified_bounds_hold_on_random_nets(model, method):
     assert upper.value <= upper_bound(model, (1, 4)).value * (1 + 1e-9)
 
 
+class RandomGraph(nn.Module):
+    """Ten random layers and functions, each of any earlier value, of samples (2, 6, 6)."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.layers, self.steps = nn.ModuleList(), []
+        kinds = list(self.functions())
+        for place in range(1, 11):
+            picked = torch.randint(0, 10**6, (3,)).tolist()
+            self.layers.append(self.layer(picked[0]))
+            inputs = picked[1] % place, picked[2] % place
+            self.steps.append((kinds[torch.randint(len(kinds), ()).item()], *inputs))
+
+    @staticmethod
+    def layer(number):
+        mode = ("zeros", "circular", "reflect", "replicate")[number % 4]
+        batch = nn.BatchNorm2d(2)
+        batch.running_var.uniform_(0.2, 3)
+        batch.weight.data.normal_()
+        choices = [
+            nn.Conv2d(2, 2, 3, padding=1, padding_mode=mode),
+            nn.ConvTranspose2d(2, 2, 3, padding=1),
+            nn.Conv2d(2, 2, 1, groups=2),
+            batch,
+            nn.MaxPool2d(3, 1, 1),
+            nn.AvgPool2d(3, 1, 1),
+            nn.GELU(),
+            nn.ReLU(),
+        ]
+        return choices[number % len(choices)]
+
+    @staticmethod
+    def functions():
+        return {
+            "layer": lambda layer, a, b: layer(a),
+            "sum": lambda layer, a, b: a + 0.3 * layer(b),
+            "difference": lambda layer, a, b: layer(a) - b,
+            "join": lambda layer, a, b: torch.cat([a[:, :1], layer(b)[:, 1:]], 1),
+            "larger": lambda layer, a, b: torch.maximum(a, b),
+            "shift": lambda layer, a, b: -2.5 * functional.pad(a, (0, 1, 1, 0))[:, :, :6, 1:],
+        }
+
+    def forward(self, x):
+        values, functions = [x], self.functions()
+        for layer, (kind, first, second) in zip(self.layers, self.steps, strict=True):
+            values.append(functions[kind](layer, values[first], values[second]))
+        return torch.flatten(values[-1], 1)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_certified_bounds_hold_on_random_graphs(seed):
+    model = RandomGraph(seed).double().eval()
+    upper = upper_bound(model, (2, 6, 6))
+    assert upper.certified
+    lower = jacobian_norms(model, 2 * torch.randn(8, 2, 6, 6, **F64)).max().item()
+    assert lower <= upper.value * (1 + 1e-12)
+
+
 def test_best_is_far_below_the_product_on_deep_nets():
     torch.manual_seed(0)
     for sizes, factor in (([10, *[40] * 5, 5], 3.5), ([10, *[80] * 20, 5], 100)):

@@ -22,6 +22,19 @@ def _pool(module: type[nn.Module]) -> Callable[..., nn.Module]:
     return build
 
 
+def _interpolation(
+    size: Any = None,
+    scale_factor: Any = None,
+    mode: str = "nearest",
+    align_corners: bool | None = None,
+    recompute_scale_factor: bool | None = None,
+    antialias: bool = False,
+) -> nn.Module:
+    if antialias:
+        raise ValueError("interpolation with antialias is not supported")
+    return nn.Upsample(size, scale_factor, mode, align_corners, recompute_scale_factor)
+
+
 MODULES: dict[Any, Callable[..., nn.Module]] = {
     functional.leaky_relu: lambda negative_slope=0.01, inplace=False: nn.LeakyReLU(negative_slope),
     functional.elu: lambda alpha=1.0, inplace=False: nn.ELU(alpha),
@@ -44,9 +57,7 @@ MODULES: dict[Any, Callable[..., nn.Module]] = {
     functional.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
     functional.adaptive_max_pool1d: _pool(nn.AdaptiveMaxPool1d),
     functional.adaptive_max_pool2d: _pool(nn.AdaptiveMaxPool2d),
-    functional.interpolate: lambda size=None, scale_factor=None, mode="nearest", align_corners=None: (
-        nn.Upsample(size, scale_factor, mode, align_corners)
-    ),
+    functional.interpolate: _interpolation,
     functional.pixel_shuffle: nn.PixelShuffle,
     torch.softmax: lambda dim, **options: nn.Softmax(dim),
     torch.log_softmax: lambda dim, **options: nn.LogSoftmax(dim),

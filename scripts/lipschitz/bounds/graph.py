@@ -255,8 +255,8 @@ class Analysis:
     def _call(self, node: fx.Node, arguments: tuple[Any, ...], options: dict[str, Any]) -> Value:
         target = node.target
         handler = HANDLERS.get(target)
-        if _name(target).endswith(".stochastic_depth") and options.get("training") is False:
-            return arguments[0]
+        if _name(target).endswith(".stochastic_depth") and False in [*arguments[3:], *options.values()]:
+            return arguments[0]  # of torchvision: nothing in eval mode
         if handler is not None:
             return handler(self, node, *arguments, **options)
         x = arguments[0] if arguments else options.pop("input", None)

@@ -484,6 +484,7 @@ def _upsample(module: nn.Upsample, input_shape: Shape, ord: float) -> Known:
             scale_factor=factor if size is None else None,
             mode=modes[module.mode],
             align_corners=module.align_corners,
+            recompute_scale_factor=module.recompute_scale_factor if size is None else None,
         )[0].T
         for n, size, factor in zip(input_shape[1:], sizes, factors, strict=True)
     ]

@@ -153,8 +153,9 @@ def conv_norm(
     ord
         2, or 1 or inf (``certified`` only): largest column or row sum of moduli.
     grid
-        At most this many frequencies per axis: faster, and looser by the cosine factor. None: as
-        many as the input needs (no factor), or 8 per kernel point for ``input_size=None``.
+        At most this many frequencies per axis, but no fewer than about two per kernel point: faster,
+        and looser by the cosine factor. None: as many as the input needs (no factor), or 8 per
+        kernel point for ``input_size=None``.
 
     Raises
     ------
@@ -377,11 +378,11 @@ def _coarser(
         return size, 1.0
     points, factor = [], 1.0
     for n, degree in zip(size, spread, strict=True):
-        if grid <= degree and grid < n:
-            raise ValueError(f"grid must exceed {degree} for this kernel, not be {grid}")
-        points.append(min(n, grid))
-        if grid < n and degree:
-            factor = product_up([factor, up(up(1 / (math.cos(math.pi * degree / (2 * grid)) - 1e-15)))])
+        count = min(n, max(grid, 2 * degree))
+        points.append(count)
+        if count < n and degree:
+            cosine = math.cos(math.pi * degree / (2 * count)) - 1e-15
+            factor = product_up([factor, up(up(1 / cosine))])
     return tuple(points), factor
 
 
