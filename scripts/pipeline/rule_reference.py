@@ -18,9 +18,9 @@ _INTRODUCTION = """\
 
 Generated from the registry by `make docs`; do not edit.
 
-What `upper_bound` knows of each layer. Linear layers merge with their linear neighbours before a norm is taken. All
-constants are rounded upward. A type that is not in this table raises `UnknownLayerError`;
-[library.md](library.md) shows how to add one. Subclasses are looked into, and so are modules of your own.
+What `upper_bound` knows of each layer. Linear layers merge with their linear neighbours before a norm
+is taken. All constants are rounded upward. A type of torch that is not in this table raises
+`UnknownLayerError`; [library.md](library.md) shows how to add one. Modules of your own are looked into.
 
 | layers | constant (2-norm) | source | tightness |
 |---|---|---|---|

@@ -54,7 +54,39 @@ def test_another_width_is_two_more_jobs(project, monkeypatch):
 
 def test_all_figures_are_the_default(project, monkeypatch):
     jobs = count(build(project, monkeypatch, targets=(), scale="smoke"))
-    assert jobs == expected(3) | {"all": 1}
+    scripts = {path.stem for path in (project.folder / "scripts").glob("*.py")}
+    figures = {name.removeprefix("plot_") for name in scripts if name.startswith("plot_")}
+    studies = {name.removeprefix("study_") for name in scripts if name.startswith("study_")}
+    captions = {path.stem for path in (project.folder / "docs" / "captions").glob("*.txt")}
+    assert captions == figures
+    assert jobs["plot"] == len(figures)
+    assert jobs["study"] == len(studies)
+    assert jobs["collect"] == len(figures - studies)
+    assert jobs["train"] == jobs["estimate_bounds"]
+    assert jobs["prepare_data"] == 1
+
+
+def test_a_study_is_one_job_and_one_figure(project, monkeypatch):
+    targets = ("figures/seqlip_ideal.pdf",)
+    assert count(build(project, monkeypatch, targets=targets)) == {"study": 1, "plot": 1}
+    targets = ("figures/seqlip_cnn.pdf",)
+    assert count(build(project, monkeypatch, targets=targets)) == {
+        "prepare_data": 1,
+        "study": 1,
+        "plot": 1,
+    }
+
+
+@pytest.mark.parametrize(("scale", "strengths"), [("smoke", 2), ("laptop", 7), ("paper", 7)])
+def test_each_strength_of_regularisation_is_trained_once(project, monkeypatch, scale, strengths):
+    workflow = build(project, monkeypatch, ("figures/lipschitz_training.pdf",), scale=scale)
+    assert count(workflow) == expected(strengths)
+    folders = {str(job.output.summary) for job in workflow.dag.jobs if job.rule.name == "train"}
+    assert len(folders) == strengths
+    root = f"results/{scale}/lipschitz_training"
+    assert f"{root}/strength~100000/noise~0/width~256/run.json" in folders
+    settings = [job.params.settings for job in workflow.dag.jobs if job.rule.name == "train"]
+    assert sum('"regularisation":null' in text for text in settings) == 1
 
 
 def test_scales_never_share_results(project, monkeypatch):

@@ -95,7 +95,7 @@ def test_rebuilding_everything_gives_the_same_bytes(copy_of_finished, finished):
         ("config.yaml", "save_every: 20", "save_every: 3", {}),
         ("config.yaml", "threshold_width: 80", "threshold_width: 90", {"plot": 1}),
         (
-            "scripts/lipschitz/operator_norm/matrix.py",
+            "scripts/lipschitz/operator_norm/certificate.py",
             "slack *= 2",
             "slack *= 3",
             {"estimate_bounds": 3, "collect": 1, "plot": 1},

@@ -75,7 +75,8 @@ def test_nested_sequentials_and_flatten():
 
 def test_unknown_layers_raise_with_path_type_and_remedy():
     model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LPPool1d(2, 2)))
-    with pytest.raises(UnknownLayerError, match=r"1\.0 \(LPPool1d\).*register_rule\(LPPool1d\)") as caught:
+    message = r"1\.0 \(LPPool1d\).*register_rule\(LPPool1d\)"
+    with pytest.raises(UnknownLayerError, match=message) as caught:
         upper_bound(model, (4,))
     assert caught.value.path == "1.0"
     with pytest.raises(UnknownLayerError, match="the model itself"):
@@ -154,7 +155,8 @@ def test_unknown_method_is_refused():
 
 
 def test_model_is_left_as_it_was():
-    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2))
+    layers = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 2)]
+    model = nn.Sequential(*layers)
     model.eval()[0].train()
     model[0].weight.requires_grad_(False)
     modes = [module.training for module in model.modules()]

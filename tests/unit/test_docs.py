@@ -68,3 +68,9 @@ def test_pins_lie_in_the_accepted_ranges():
     accepted = project["dependencies"] + project["optional-dependencies"]["workflow"]
     for requirement in map(Requirement, accepted):
         assert requirement.specifier.contains(requirements[requirement.name]), requirement.name
+
+
+def test_table_of_rules_is_up_to_date():
+    from pipeline.rule_reference import PAGE, reference
+
+    assert PAGE.read_text() == reference(), "run `make docs`"
