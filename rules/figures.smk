@@ -3,7 +3,7 @@
 REQUIRED INPUTS: run.json (rules/train.smk) and bounds.csv (rules/bounds.smk) of every width
 
 OUTPUTS:
-    results/{scale}/tables/{experiment}.csv        a row per width, seed and point set, at the stop
+    results/{scale}/tables/{experiment}.csv        a row per run, seed and point set, at the stop
     figures/{figure}.pdf, .png, .json              the figure and where it comes from
 """
 

@@ -1,8 +1,9 @@
-"""Training: one job per width, with all its seeds side by side.
+"""Training: one job per width, and per strength of regularisation, with all its seeds side by side.
 
 REQUIRED INPUTS: prepared arrays and labels (rules/data.smk)
 
-OUTPUTS, in results/{scale}/{experiment}/noise~{noise}/width~{width}/:
+OUTPUTS, in results/{scale}/{experiment}/noise~{noise}/width~{width}/ (where strengths are listed,
+the experiment is NAME/strength~R, R in millionths):
     checkpoints.safetensors   weights seed~S/epoch~E/L.weight at initialisation, stop and in between
     history.csv               losses, errors and gradient norm by seed and epoch
     run.json                  why and where each seed stopped, and all settings

@@ -1,4 +1,4 @@
-"""One tidy table from the runs of an experiment: a row per width, seed and point set, at the stop."""
+"""One tidy table from the runs of an experiment: a row per run, seed and point set, at the stop."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from pipeline.command import run
 from pipeline.files import write_text
 
 RUN_COLUMNS = [
+    "strength",
     "width",
     "parameters",
     "seed",
@@ -18,6 +19,7 @@ RUN_COLUMNS = [
     "gradient_norm",
     "train_loss",
     "train_error",
+    "penalty",
     "test_loss",
     "test_error",
 ]
@@ -33,19 +35,25 @@ BOUND_COLUMNS = [
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Join summaries and bounds. A diverged seed keeps its rows, with empty bounds."""
+    """Join summaries and bounds. A diverged seed keeps its rows, with empty bounds.
+
+    Losses are those of the data; ``penalty`` is what regularisation of ``strength`` adds to them.
+    """
     parts = [
         _rows(summary, bounds)
         for summary, bounds in zip(arguments.summaries, arguments.bounds, strict=True)
     ]
-    table = pd.concat(parts).sort_values(["width", "seed", "points"], kind="stable")
+    table = pd.concat(parts).sort_values(["strength", "width", "seed", "points"], kind="stable")
     write_text(arguments.table, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _rows(summary: Path, bounds: Path) -> pd.DataFrame:
     content = json.loads(summary.read_text())
-    runs = pd.DataFrame(content["seeds"]).assign(
-        width=content["width"], parameters=content["parameters"]
+    regularisation = content["settings"]["training"]["regularisation"]
+    runs = pd.DataFrame([{"penalty": 0.0} | seed for seed in content["seeds"]]).assign(
+        strength=regularisation["strength"] if regularisation else 0.0,
+        width=content["width"],
+        parameters=content["parameters"],
     )[RUN_COLUMNS]
     found = pd.read_csv(bounds)
     names = pd.DataFrame({"points": found["points"].unique()})

@@ -6,6 +6,7 @@ here: the Snakefile reads this module on every call.
 """
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, TypeGuard, get_args
@@ -20,6 +21,9 @@ AFFECTS_RESULTS = False  # see pipeline.fingerprint
 
 ScaleName = Literal["laptop", "paper", "smoke"]
 PAPER = "paper"
+
+_STRENGTH = "/strength~"  # in the paths of results, and as all numbers there whole: in millionths
+_MILLION = 1_000_000
 
 Count = Annotated[int, Field(strict=True, ge=1)]
 NonNegative = Annotated[int, Field(strict=True, ge=0)]
@@ -107,6 +111,20 @@ class Model(_Section):
         return self
 
 
+class Regularisation(_Section):
+    """A penalty on the spectral norms of the layers (Delattre et al. 2023)."""
+
+    strength: PositiveFloat = Field(
+        description="the loss grows by this times the sum of the norms above the threshold"
+    )
+    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        description="norms up to this cost nothing"
+    )
+    steps: NonNegative = Field(
+        description="Gram products per norm (6 in the released code); 0: the Frobenius norm"
+    )
+
+
 class Training(_Section):
     """Stochastic gradient descent without momentum or weight decay, and when it stops."""
 
@@ -119,6 +137,9 @@ class Training(_Section):
     shuffle: bool = Field(description="new batch order each epoch (the paper's code: never)")
     clip_norm: PositiveFloat | None = Field(
         description="gradients are scaled down to this 2-norm; null: no clipping"
+    )
+    regularisation: Regularisation | None = Field(
+        None, description="penalty on the layers' norms, added to the loss; null: none"
     )
     min_epochs: NonNegative = Field(description="no stop before this many epochs")
     max_epochs: Count = Field(description="stop after this many epochs in any case")
@@ -146,8 +167,19 @@ class Training(_Section):
 class Bounds(_Section):
     """Which bounds are computed of every kept checkpoint."""
 
-    upper: Literal["autolip"] = Field(description="autolip: product of the layers' operator norms")
-    ord: Literal[1, 2, "inf"] = Field(description="norm on inputs and logits")
+    upper: Literal["autolip", "liplt", "eclipse", "seqlip", "descent", "lipsdp", "best", "tightest"] = (
+        Field(
+            description="autolip: product of the layers' operator norms (the paper); best: the least of "
+            "all that take milliseconds; docs/library.md has the others"
+        )
+    )
+    ord: Literal[1, 2, "inf"] = Field(description="norm on inputs and logits; 1 and inf for autolip")
+
+    @model_validator(mode="after")
+    def _tighter_bounds_are_of_the_2_norm(self) -> Self:
+        if self.ord != 2 and self.upper != "autolip":
+            raise ValueError(f"upper: {self.upper} is for ord 2, not {self.ord}; use autolip")
+        return self
 
 
 class Setup(_Section):
@@ -159,6 +191,11 @@ class Setup(_Section):
     widths: tuple[Count, ...] = Field(min_length=1, description="hidden widths, one training job each")
     seeds: Count = Field(description="independent initialisations per width, trained side by side")
     training: Training
+    strengths: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(
+        (),
+        description="strengths of training.regularisation, one training job each for every width, "
+        "in whole millionths; 0 trains without it; none listed: the one in training",
+    )
     bounds: Bounds
     threshold_width: Count = Field(
         description="width at which parameters equal training points, drawn as a vertical line"
@@ -171,6 +208,27 @@ class Setup(_Section):
         if twice:
             raise ValueError(f"width {', '.join(map(str, twice))} is listed twice; remove one")
         return widths
+
+    @model_validator(mode="after")
+    def _strengths_have_paths_of_their_own(self) -> Self:
+        if self.strengths and self.training.regularisation is None:
+            raise ValueError("strengths are of training.regularisation, which is null; state it")
+        whole = [round(strength * _MILLION) for strength in self.strengths]
+        for strength, number in zip(self.strengths, whole, strict=True):
+            if not math.isclose(strength * _MILLION, number, rel_tol=1e-9, abs_tol=1e-9):
+                raise ValueError(f"strength {strength} is not in whole millionths; round it")
+            if whole.count(number) > 1:
+                raise ValueError(f"strength {strength} is listed twice; remove one")
+        return self
+
+    def at_strength(self, millionths: int) -> "Setup":
+        """The set-up with one strength of regularisation."""
+        own = None
+        if millionths and self.training.regularisation is not None:
+            strength = {"strength": millionths / _MILLION}
+            own = self.training.regularisation.model_copy(update=strength)
+        training = self.training.model_copy(update={"regularisation": own})
+        return self.model_copy(update={"training": training, "strengths": ()})
 
 
 class TrainingJob(_Section):
@@ -208,6 +266,10 @@ class Experiments(_Section):
         description="width double descent on MNIST-1D, cross-entropy "
         "(Khromov & Singh 2024, Figure S12, set-up E-M1D-CE)"
     )
+    lipschitz_training: Experiment = Field(
+        description="penalty on the layers' norms in training, on MNIST-1D (the regularisation of "
+        "Delattre et al. 2023; data and net as in double_descent)"
+    )
 
     def named(self, name: str) -> Experiment:
         """The experiment called ``name``."""
@@ -230,8 +292,15 @@ class Config(_Section):
     studies: Studies
 
     def setup(self, experiment: str) -> Setup:
-        """The set-up of ``experiment`` at the configured scale."""
-        return self.experiments.named(experiment).at(self.scale)
+        """The set-up of ``experiment``, or of one of its :meth:`variants`, at the configured scale."""
+        name, _, millionths = experiment.partition(_STRENGTH)
+        setup = self.experiments.named(name).at(self.scale)
+        return setup.at_strength(int(millionths)) if millionths else setup
+
+    def variants(self, experiment: str) -> list[str]:
+        """What is trained: the experiment itself, or one variant for each strength, by strength."""
+        strengths = sorted(self.setup(experiment).strengths)
+        return [f"{experiment}{_STRENGTH}{round(s * _MILLION)}" for s in strengths] or [experiment]
 
     def training_job(self, experiment: str) -> str:
         """:class:`TrainingJob` of ``experiment`` as JSON, a parameter of its rule."""
@@ -414,7 +483,10 @@ def valid_keys(location: tuple[int | str, ...]) -> list[str]:
 
 
 def _section_type(annotation: Any) -> type[BaseModel] | None:
-    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+    """The model of a section, also where null may stand instead."""
+    candidates = get_args(annotation) or (annotation,)
+    models = [c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)]
+    return models[0] if len(models) == 1 else None
 
 
 def _schedule_section(name: str) -> type[BaseModel]:

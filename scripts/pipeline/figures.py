@@ -40,15 +40,39 @@ LOOKS = {
 BOUND_LOOKS = {
     "autolip": Look("#D55E00", "^", "-", "AutoLip"),
     "seqlip": Look("#CC79A7", "v", "-", "SeqLip (certified)"),
+    "seqlip_exact": Look("#882255", "<", "-", "SeqLip (exact pairs)"),
     "seqlip_greedy": Look("#CC79A7", "x", ":", "greedy SeqLip (estimate)"),
+    "seqlip_alternating": Look("#CC79A7", "+", ":", "SeqLip by alternation (estimate)"),
+    "frobenius": Look("#7A7A7A", "h", "-", "Frobenius norms"),
     "liplt": Look("#E69F00", "s", "-", "LipLT"),
     "eclipse": Look("#009E73", "D", "-", "ECLipsE-Fast"),
-    "lipsdp": Look("#56B4E9", "P", "-", "LipSDP-Neuron (re-certified)"),
+    "eclipse_search": Look("#117733", "d", "-", "ECLipsE-Fast, searched"),
+    "lipsdp_descent": Look("#56B4E9", "p", "-", "LipSDP by descent"),
+    "lipsdp": Look("#332288", "P", "-", "LipSDP by a solver"),
     "exact": Look("#000000", "*", "-", "exact"),
     "search": Look("#0072B2", "o", "-", "lower bound by search"),
-    "data": Look("#0072B2", ".", "--", "lower bound on data"),
+    "grid": Look("#0072B2", "X", ":", "lower bound on a grid"),
+    "data": Look("#0072B2", ".", "--", "lower bound on points"),
 }
 """What each method to bound a Lipschitz constant looks like."""
+
+
+NORM_LOOKS = {
+    "certified": Look("#D55E00", "^", "-", "certified (ours)"),
+    "gram": Look("#009E73", "D", "-", "Gram iteration"),
+    "norm2toep": Look("#E69F00", "s", "-", "norm2toep"),
+    "power": Look("#0072B2", "o", "-", "power iteration"),
+    "lanczos": Look("#000000", "d", ":", "Lanczos"),
+    "farnia_ryu": Look("#0072B2", "o", ":", "Farnia, Ryu"),
+    "reshaped_power": Look("#56B4E9", "x", ":", "reshaped (Miyato)"),
+    "sedghi": Look("#009E73", "P", "--", "Sedghi"),
+    "senderovich": Look("#009E73", "o", "--", "Senderovich"),
+    "singla_feizi": Look("#CC79A7", "v", "-", "Singla & Feizi"),
+    "araujo": Look("#7A7A7A", "<", "-", "Araujo"),
+    "grishina": Look("#8C510A", "h", "--", "Grishina"),
+    "trivial": Look("#444444", ">", "-", "trivial (sums)"),
+}
+"""What each method to bound the norm of a matrix or convolution looks like."""
 
 
 def corner_note(figure: Figure, text: str) -> None:

@@ -4,7 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from itertools import count
 from typing import Any
 
@@ -15,6 +15,7 @@ from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
 from lipschitz.schedules import build_schedule
 from lipschitz.training.initialisation import first_alive
 from lipschitz.training.losses import LOSSES
+from lipschitz.training.regularisation import LipschitzPenalty
 from lipschitz.training.run import Points, Record, Settings, TrainingRun
 from lipschitz.training.stacked import StackedFCN
 from pipeline.config import Model, Training, TrainingJob
@@ -33,6 +34,7 @@ def build_run(
         loss=LOSSES[job.training.loss],
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
         largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
+        penalty=_penalty(job.training),
     )
     train, test = (Points(p.x.to(device), p.y.to(device)) for p in (train, test))
     settings = _settings(job.training, derive_seed(job.random_seed, "batch order", width=width))
@@ -45,22 +47,27 @@ def hidden_sizes(model: Model, width: int) -> list[int]:
 
 
 def history_csv(records: Sequence[Record]) -> str:
-    """Records as CSV, by seed and epoch."""
+    """Records as CSV, by seed and epoch; the penalty has a column only in regularised training."""
+    rows = [_values(r) for r in sorted(records, key=lambda r: (r.seed, r.epoch))]
     text = io.StringIO()
-    writer = csv.DictWriter(text, [f.name for f in fields(Record)], lineterminator="\n")
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(asdict(r) for r in sorted(records, key=lambda r: (r.seed, r.epoch)))
+    writer.writerows(rows)
     return text.getvalue()
 
 
 def summary(run: TrainingRun) -> list[dict[str, Any]]:
-    """Where each seed stopped, why, and its losses there."""
+    """Where each seed stopped, why, and its losses there, with the penalty if there is one."""
     last = {record.seed: record for record in sorted(run.records, key=lambda r: r.epoch)}
     return [
         {"seed": seed, "stop_reason": run.stopped[seed], "epochs": last[seed].epoch}
-        | {k: v for k, v in asdict(last[seed]).items() if k not in ("seed", "epoch")}
+        | {k: v for k, v in _values(last[seed]).items() if k not in ("seed", "epoch")}
         for seed in sorted(last)
     ]
+
+
+def _values(record: Record) -> dict[str, Any]:
+    return {name: value for name, value in asdict(record).items() if value is not None}
 
 
 def _initial_weights(job: TrainingJob, width: int, train: Points, classes: int) -> list[torch.Tensor]:
@@ -87,6 +94,10 @@ def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -
             classes,
             activation_on_output=job.model.output_activation,
         )
+
+
+def _penalty(training: Training) -> LipschitzPenalty | None:
+    return None if training.regularisation is None else LipschitzPenalty(**dict(training.regularisation))
 
 
 def _settings(training: Training, order_seed: int) -> Settings:

@@ -20,10 +20,13 @@ from pipeline.studies import Studies
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 
-EXPERIMENT_OF_FIGURE = {"double_descent": "double_descent"}
+EXPERIMENT_OF_FIGURE = {
+    "double_descent": "double_descent",
+    "lipschitz_training": "lipschitz_training",
+}
 """Figures of experiments. Every study has a figure of its own name besides."""
 
-ARRAYS_OF_STUDY: dict[str, str] = {}
+ARRAYS_OF_STUDY = {"seqlip_cnn": "mnist1d", "tightness": "mnist1d"}
 """Data sets of the studies that need one."""
 
 
@@ -45,8 +48,9 @@ class WorkflowSetup:
 
     @property
     def experiments(self) -> list[str]:
-        """Names of all experiments."""
-        return list(Experiments.model_fields)
+        """Names of all experiments and of their variants."""
+        names = list(Experiments.model_fields)
+        return list(dict.fromkeys([*names, *(v for name in names for v in self.config.variants(name))]))
 
     def study_inputs(self, study: str) -> list[str]:
         """Files that a study reads."""
@@ -79,10 +83,14 @@ class WorkflowSetup:
         return f"results/labels/{setup.dataset}/{kind}/noise~{noise}/labels.safetensors"
 
     def runs(self, experiment: str, name: str) -> list[str]:
-        """File ``name`` of every run of an experiment, by width."""
+        """File ``name`` of every run of an experiment, by variant and width."""
         setup = self.config.setup(experiment)
-        root = f"results/{self.config.scale}/{experiment}/noise~{setup.label_noise.percent}"
-        return [f"{root}/width~{width}/{name}" for width in sorted(setup.widths)]
+        within = f"noise~{setup.label_noise.percent}"
+        return [
+            f"results/{self.config.scale}/{variant}/{within}/width~{width}/{name}"
+            for variant in self.config.variants(experiment)
+            for width in sorted(setup.widths)
+        ]
 
     def table(self, experiment: str) -> str:
         """The tidy table of an experiment."""

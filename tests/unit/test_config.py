@@ -36,6 +36,7 @@ def problems(raw):
 
 
 LAPTOP = "experiments.double_descent.laptop"
+REGULARISED = "experiments.lipschitz_training.laptop"
 
 
 @pytest.mark.parametrize(
@@ -60,6 +61,12 @@ LAPTOP = "experiments.double_descent.laptop"
         (f"{LAPTOP}.bounds.upper", "autolp", ["nearest valid name: autolip"]),
         (f"{LAPTOP}.label_noise.percent", 101, ["101 is out of range", "less than or equal to 100"]),
         (f"{LAPTOP}.label_noise.percent", -1, ["-1 is out of range"]),
+        (f"{LAPTOP}.strengths", [0, 0.1], ["strengths", "regularisation, which is null"]),
+        (f"{REGULARISED}.strengths", [0.1, 0, 0.1], ["0.1 is listed twice"]),
+        (f"{REGULARISED}.strengths", [0.0000015], ["1.5e-06 is not in whole millionths"]),
+        (f"{REGULARISED}.strengths", [-0.1], ["-0.1 is out of range"]),
+        (f"{REGULARISED}.training.regularisation.strength", 0, ["greater than 0"]),
+        (f"{REGULARISED}.training.regularisation.treshold", 1, ["nearest valid name: threshold"]),
         (f"{LAPTOP}.training.min_epochs", 10**9, ["min_epochs", "exceeds max_epochs", "lower"]),
         (f"{LAPTOP}.model.output_activation", "leaky_relu", ["minimum_alive_share", "set it to 0"]),
         ("experiments.double_descent.lapptop", {}, ["unknown key", "nearest valid name: laptop"]),
@@ -144,6 +151,23 @@ def test_paper_scale_is_the_set_up_of_the_paper():
         "drop_epochs": (2500, 5000, 7500),
         "drop_factor": 0.75,
     }
+
+
+def test_a_variant_of_each_strength_differs_in_nothing_else():
+    config = load_config(changed("scale", "smoke"))
+    variants = config.variants("lipschitz_training")
+    assert variants == [f"lipschitz_training/strength~{n}" for n in (0, 100_000)]
+    plain, regularised = map(config.setup, variants)
+    assert plain.training.regularisation is None
+    assert regularised.training.regularisation.model_dump() == {
+        "strength": 0.1,
+        "threshold": 1.0,
+        "steps": 6,
+    }
+    without = {"training": {"regularisation"}}
+    assert plain.model_dump(exclude=without) == regularised.model_dump(exclude=without)
+    assert config.variants("double_descent") == ["double_descent"]
+    assert config.setup("double_descent").training.regularisation is None
 
 
 def names_of(section, field):

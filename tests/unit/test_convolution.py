@@ -100,6 +100,14 @@ def test_circular_is_exact(kernel, stride, size):
     assert bound.value == pytest.approx(exact, rel=1e-10)
 
 
+def test_circular_padding_with_a_stride_that_does_not_divide_the_size():
+    torch.manual_seed(0)
+    layer = nn.Conv2d(2, 3, 3, 2, 1, padding_mode="circular", bias=False, dtype=torch.float64)
+    exact = torch.linalg.matrix_norm(dense_matrix(layer, (2, 9, 8)), 2).item()
+    whole = conv2d_norm(layer.weight, (9, 8), padding=1, padding_mode="circular").value
+    assert exact <= conv2d_norm(layer.weight, (9, 8), **options(layer)).value <= whole
+
+
 def test_circular_norm_of_the_same_size_is_no_bound_for_zero_padding():
     q = torch.tensor([1.0, -1, 1], dtype=torch.float64)
     kernel = torch.outer(q, q).view(1, 1, 3, 3)

@@ -40,6 +40,7 @@ def files(tmp_path):
         {
             "width": 8,
             "parameters": 400,
+            "settings": {"training": {"regularisation": None}},
             "seeds": [
                 {"seed": seed, "stop_reason": reason, "epochs": epochs, "gradient_norm": loss}
                 | dict.fromkeys(("train_loss", "train_error", "test_loss", "test_error"), loss)

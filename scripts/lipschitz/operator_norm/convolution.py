@@ -14,7 +14,7 @@ et al., ICML 2023 and 2024 (circular against zero padding).
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
 
@@ -197,6 +197,7 @@ def certified_conv_norm(
     kernel: Tensor, geometry: Convolution, *, grid: int | None = None
 ) -> OperatorNorm:
     """Certified spectral norm for a float64 kernel; ``grid`` as in :func:`conv_norm`."""
+    geometry = _with_dividing_stride(geometry)
     size, pad_factor, how = _torus(geometry)
     taps = _taps(kernel, geometry.stride, geometry.dilation, geometry.groups)
     value, points, cosine = _torus_norm(taps, size, grid)
@@ -253,6 +254,20 @@ def _pairs(
     if len(pairs) != len(kernel_size) or min(map(min, pairs)) < 0:
         raise ValueError(f"padding {padding!r} does not fit a kernel of size {kernel_size}")
     return pairs
+
+
+def _with_dividing_stride(geometry: Convolution) -> Convolution:
+    """With circular padding, strides that do not divide the input size set to one.
+
+    That only adds outputs, unless two outputs of the strided layer were the same one of these.
+    """
+    sizes = zip(geometry.input_size, geometry.stride, geometry.output_size, strict=True)
+    distinct = all(s * (out - 1) < n for n, s, out in sizes)
+    if geometry.padding_mode != "circular" or not distinct:
+        return geometry
+    strides = zip(geometry.input_size, geometry.stride, geometry.output_size, strict=True)
+    dividing = tuple(s if n % s == 0 and s * out <= n else 1 for n, s, out in strides)
+    return replace(geometry, stride=dividing)
 
 
 def _torus(geometry: Convolution) -> tuple[tuple[int, ...], float, str]:

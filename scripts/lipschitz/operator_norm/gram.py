@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from lipschitz.gram_iteration import full_precision, iterated, nonzero, pulled_back
+from lipschitz.gram_iteration import gram_norm_and_gradient as gram_norm_and_gradient
 from lipschitz.rounding import gamma, sqrt_up, squared_frobenius_upper, up
 
 _CHUNK = 2**22
@@ -56,21 +58,9 @@ def gram_norm(weight: Tensor, *, steps: int = 6) -> Tensor:
     _check_steps(steps, least=0)
     if weight.dim() < 2 or weight.numel() == 0:
         raise ValueError(f"weight must be a non-empty matrix, not {tuple(weight.shape)}")
-    with _full_precision(weight):
+    with full_precision(weight):
         value: Tensor = _GramNorm.apply(_working_precision(weight), steps)
     return value.to(_real(weight.dtype))
-
-
-def gram_norm_and_gradient(weight: Tensor, *, steps: int) -> tuple[Tensor, Tensor]:
-    """``gram_norm`` of float32 or float64 matrices, and its gradient, (...) and (..., m, n).
-
-    For training loops that write their own backward pass: nothing is recorded for autograd, which
-    for small matrices costs more than the computation.
-    """
-    _check_steps(steps, least=0)
-    with torch.no_grad(), _full_precision(weight):
-        value, *saved = _iterated(weight, steps)
-        return value, _pulled_back(torch.ones_like(value), *saved)
 
 
 def gram_enclosure(weight: Tensor, *, steps: int) -> tuple[float, float]:
@@ -190,7 +180,7 @@ def conv_gram_norm(kernel: Tensor, input_size: int | Sequence[int], *, steps: in
     working, sizes = _checked_convolution(kernel, input_size)
     if working.shape[0] > working.shape[1]:
         working = working.transpose(0, 1)
-    with _full_precision(kernel):
+    with full_precision(kernel):
         with torch.no_grad():
             worst = _worst_frequency(working, sizes, steps)
         real, imaginary = symbols(working, sizes, worst)
@@ -242,7 +232,7 @@ def toeplitz_gram_norm(kernel: Tensor, *, steps: int = 5) -> Tensor:
         working = working.transpose(0, 1)
     sums, scale = _laurent_row_sums(working, steps)
     top = sums.max()
-    root = _nonzero(top) ** (2.0**-steps)
+    root = nonzero(top) ** (2.0**-steps)
     return torch.where(top == 0, 0.0, root * scale).to(kernel.dtype)
 
 
@@ -274,8 +264,8 @@ def spectral_rescaling(weight: Tensor, *, steps: int) -> Tensor:
     if weight.dim() != 2 or weight.numel() == 0 or not weight.is_floating_point():
         raise ValueError(f"weight must be a real matrix, not {tuple(weight.shape)} of {weight.dtype}")
     working = _working_precision(weight)
-    scale = _nonzero(working.detach().abs().amax())
-    with _full_precision(weight):
+    scale = nonzero(working.detach().abs().amax())
+    with full_precision(weight):
         gram = (working / scale) @ (working / scale).mT
         for step in range(1, steps + 1):
             gram, scale = _rescaled(gram, scale, step)
@@ -364,65 +354,21 @@ class _GramNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, steps: int) -> Tensor:
-        value, *saved = _iterated(weight, steps)
+        value, *saved = iterated(weight, steps)
         ctx.save_for_backward(*saved)
         return value
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
-        with _full_precision(upstream):
-            return _pulled_back(upstream, *ctx.saved_tensors), None
-
-
-def _iterated(weight: Tensor, steps: int) -> list[Tensor]:
-    """The values of matrices (..., m, n), then what ``_pulled_back`` needs.
-
-    With ``f_t`` the Frobenius norm that Gram t is divided by, the value is the largest modulus of
-    the matrix times ``prod_t f_t^(2^-t)``.
-    """
-    largest = torch.linalg.vector_norm(weight, math.inf, (-2, -1), keepdim=True)
-    unit = weight / _positive(largest)
-    if steps == 0:
-        norm = torch.linalg.matrix_norm(unit, keepdim=True)
-        return [(norm * largest).squeeze((-2, -1)), unit, _positive(norm).reciprocal()]
-    gram = unit.mH @ unit if unit.shape[-2] > unit.shape[-1] else unit @ unit.mH
-    grams: list[Tensor] = []
-    norms: list[Tensor] = []
-    for step in range(1, steps + 1):
-        norms.append(torch.linalg.matrix_norm(gram, keepdim=True))
-        grams.append(gram / _positive(norms[-1]))
-        if step < steps:
-            gram = grams[-1] @ grams[-1]
-    logs = _nonzero(torch.cat(norms, -1)).log()
-    roots = logs.new_tensor([2.0**-step for step in range(1, steps + 1)])
-    root = (logs * roots).sum(-1, keepdim=True)
-    # of G/s H^(2^T - 1) in terms of the unit and the scaled Grams
-    factor = ((logs * (2 * roots - 1)).sum(-1, keepdim=True) - root).exp()
-    return [(root.exp() * largest).squeeze((-2, -1)), unit, factor, *grams]
-
-
-def _pulled_back(upstream: Tensor, unit: Tensor, factor: Tensor, *grams: Tensor) -> Tensor:
-    """The gradient for ``upstream`` (...), from what ``_iterated`` has kept."""
-    factor = factor * upstream[..., None, None]
-    if not grams:
-        return unit * factor
-    power = grams[0]
-    for gram in grams[1:]:
-        power = power @ gram
-    power = power * factor
-    return unit @ power if unit.shape[-2] > unit.shape[-1] else power @ unit
-
-
-def _positive(norms: Tensor) -> Tensor:
-    """Norms to divide by: what is divided by those that are 0 is 0, so any positive number will do."""
-    return norms.clamp_min(torch.finfo(norms.dtype).tiny)
+        with full_precision(upstream):
+            return pulled_back(upstream, *ctx.saved_tensors), None
 
 
 def _worst_frequency(kernel: Tensor, sizes: tuple[int, ...], steps: int) -> Tensor:
     """The frequency of the largest value, (1, axes); out <= in for the smaller Grams."""
     frequencies = half_spectrum(sizes)
-    unit = kernel / _nonzero(kernel.abs().amax())
+    unit = kernel / nonzero(kernel.abs().amax())
     rows, columns = kernel.shape[:2]
     best, worst = -math.inf, frequencies[:1]
     for chunk in frequencies.split(max(1, _CHUNK // (rows * columns))):
@@ -444,10 +390,10 @@ def _worst_of(real: Tensor, imaginary: Tensor, steps: int, best: float) -> tuple
     gram = None
     for step in range(1, steps + 1):
         if gram is None:
-            unit = _nonzero(norm).reshape(shape)
+            unit = nonzero(norm).reshape(shape)
             gram = _packed_gram(real / unit, imaginary / unit)
         else:
-            gram = _packed_square(gram / _nonzero(norm).reshape(shape))
+            gram = _packed_square(gram / nonzero(norm).reshape(shape))
         norm = torch.linalg.matrix_norm(gram)
         logs = logs + norm.log() * 2.0**-step
         least = max(best, logs.max().item() - math.log(real.shape[1]) * 2.0 ** -(step + 1))
@@ -480,9 +426,9 @@ def _packed_square(packed: Tensor) -> Tensor:
 
 def _laurent_row_sums(kernel: Tensor, steps: int) -> tuple[Tensor, Tensor]:
     """``sum_{j,a} |R_ij[a]|``, (out,), of the kernel R of ``(K K^H)^(2^(T-1)) / s^(2^T)``; and s."""
-    scale = _nonzero(kernel.detach().abs().amax())
+    scale = nonzero(kernel.detach().abs().amax())
     sizes = [2**steps * (length - 1) + 1 for length in kernel.shape[2:]]
-    with _full_precision(kernel):
+    with full_precision(kernel):
         gram = _packed_gram(*symbols(kernel / scale, sizes, half_spectrum(sizes)))
         for step in range(1, steps + 1):
             gram, scale = _rescaled(gram, scale, step)
@@ -496,7 +442,7 @@ def _laurent_row_sums(kernel: Tensor, steps: int) -> tuple[Tensor, Tensor]:
 
 def _rescaled(gram: Tensor, scale: Tensor, step: int) -> tuple[Tensor, Tensor]:
     """Grams over their largest entry, a constant for the gradient; the scale of the matrix itself."""
-    largest = _nonzero(gram.detach().abs().amax())
+    largest = nonzero(gram.detach().abs().amax())
     return gram / largest, scale * largest ** (2.0**-step)
 
 
@@ -505,15 +451,6 @@ def _rescaling_factors(sums: Tensor, scale: Tensor, steps: int) -> Tensor:
     limits = torch.finfo(sums.dtype)
     small = sums <= limits.tiny / limits.eps
     return scale * torch.where(small, 1.0, sums) ** (2.0**-steps)
-
-
-def _full_precision(tensor: Tensor) -> torch.autocast:
-    """Autocast off: it would form the products in half precision, and the value would be no bound."""
-    return torch.autocast(tensor.device.type, enabled=False)
-
-
-def _nonzero(values: Tensor) -> Tensor:
-    return torch.where(values == 0, 1.0, values)
 
 
 def _lost_in_scaling(matrix: Tensor) -> float:

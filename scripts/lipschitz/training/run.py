@@ -48,7 +48,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Record:
-    """State of one net after ``epoch`` epochs: mean losses, error rates, full-batch gradient norm."""
+    """State of one net after ``epoch`` epochs: mean losses, error rates, full-batch gradient norm.
+
+    Losses are those of the data alone; ``penalty`` is what training adds to them, None where it adds
+    nothing. The gradient norm is that of ``train_loss + penalty``.
+    """
 
     seed: int
     epoch: int
@@ -57,6 +61,7 @@ class Record:
     test_loss: float
     test_error: float
     gradient_norm: float
+    penalty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -230,6 +235,7 @@ class TrainingRun:
                 test_loss=test.loss[position],
                 test_error=test.error[position],
                 gradient_norm=train.gradient_norm[position],
+                penalty=None if train.penalty is None else train.penalty[position],
             )
         )
 

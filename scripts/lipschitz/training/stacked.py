@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from lipschitz.training.losses import Loss
+from lipschitz.training.regularisation import LipschitzPenalty
 
 _CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
@@ -35,11 +36,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Per seed, over a whole data set: mean loss, error rate and norm of the mean-loss gradient."""
+    """Per seed, over a whole data set: mean loss, error rate and norm of the mean-loss gradient.
+
+    With a penalty, ``loss`` is without it, ``gradient_norm`` is that of their sum, and ``penalty``
+    is its value; both are there only if gradients were asked for.
+    """
 
     loss: list[float]
     error: list[float]
     gradient_norm: list[float]
+    penalty: list[float] | None = None
 
 
 class _Workspace:
@@ -84,6 +90,8 @@ class StackedFCN:
         Gradients of larger 2-norm (per seed, over all weights) are scaled down to it.
     largest_batch
         Points in the largest batch that will be passed in; memory is reserved for it once.
+    penalty
+        Added to the mean loss of every batch, before clipping; None for plain training.
     """
 
     def __init__(
@@ -94,11 +102,13 @@ class StackedFCN:
         loss: Loss,
         clip_norm: float = math.inf,
         largest_batch: int,
+        penalty: LipschitzPenalty | None = None,
     ) -> None:
         self.weights = [w.contiguous() for w in weights]
         self.output_slope = output_slope
         self.loss = loss
         self.clip_norm = clip_norm
+        self.penalty = penalty
         self._gradients = [torch.empty_like(w) for w in self.weights]
         self._norms = self.weights[0].new_empty(len(self.weights), self.seeds)
         self._memory = _Workspace.allocate(self.weights, largest_batch)
@@ -122,6 +132,7 @@ class StackedFCN:
             loss=self.loss,
             clip_norm=self.clip_norm,
             largest_batch=self._memory.outputs[0].shape[2],
+            penalty=self.penalty,
         )
 
     def update(self, batch: Batch, rate: Tensor) -> None:
@@ -129,6 +140,8 @@ class StackedFCN:
         workspace = self._workspace(batch.size)
         self._forward(batch.x, workspace)
         self._backward(batch, workspace)
+        if self.penalty is not None:
+            self.penalty.add_gradient(self.weights, self._gradients, batch.size)
         step = self._step_sizes(batch.size, rate)
         for weight, gradient in zip(self.weights, self._gradients, strict=True):
             weight.addcmul_(gradient, step, value=-1)
@@ -154,10 +167,15 @@ class StackedFCN:
                 for accumulated, part in zip(total, self._gradients, strict=True):
                     accumulated += part
         norm = torch.full_like(loss, math.nan)
+        penalty = None
+        if gradient and self.penalty is not None:
+            self.penalty.add_gradient(self.weights, total, points)
+            penalty = self.penalty.values(self.weights).tolist()
         if gradient:
             norms = [t.flatten(1).to(torch.float64).norm(dim=1) for t in total]
             norm = torch.stack(norms).norm(dim=0)
-        return Evaluation(*((v / points).tolist() for v in (loss, wrong, norm)))
+        means = [(v / points).tolist() for v in (loss, wrong, norm)]
+        return Evaluation(means[0], means[1], means[2], penalty)
 
     def _workspace(self, batch_size: int) -> _Workspace:
         if batch_size not in self._views:

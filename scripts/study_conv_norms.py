@@ -1,0 +1,145 @@
+"""Norms of random convolutions by every method, against the norm of the zero-padded layer."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import pandas as pd
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.nn.grad import conv2d_input
+
+from lipschitz.operator_norm import OperatorNorm, conv2d_norm
+from lipschitz.operator_norm.competitors import COMPETITORS
+from lipschitz.operator_norm.gram import conv_gram_norm, toeplitz_gram_norm
+from lipschitz.operator_norm.lanczos import lanczos
+from lipschitz.threads import one_thread
+from pipeline.device import choose_device
+from pipeline.progress import LOG
+from pipeline.studies import ConvNorms
+from pipeline.study_command import Arrays, study_command
+from pipeline.timing import timed
+
+REFERENCE_TOLERANCE = 1e-7
+"""Residual at which the reference stops: the norm itself is then far more accurate."""
+
+OURS = {
+    "gram": ("circular", True),
+    "norm2toep": ("any size", True),
+    "certified": ("zero padding", True),
+    "lanczos": ("zero padding", False),
+}
+"""Methods besides the competitors: the operator that they are for, and whether they bound it."""
+
+
+@dataclass(frozen=True)
+class _Point:
+    case: str
+    channels: int
+    kernel_size: int
+    input_size: int
+    seed: int
+    scale: float = 1.0
+
+    def kernel(self) -> Tensor:
+        shape = (self.channels, self.channels, self.kernel_size, self.kernel_size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(self.seed)) / self.scale
+
+
+def study(settings: ConvNorms, arrays: Arrays) -> pd.DataFrame:
+    """A row per kernel and method; float32 kernels (the certified bound and the reference: float64)."""
+    device = choose_device(settings.device)
+    for function in _methods(settings, torch.ones(1, 1, 1, 1, device=device), 1).values():
+        function()  # what only the first call of all costs
+    rows = []
+    for point in _points(settings):
+        kernel = point.kernel().to(device)
+        with one_thread():  # threads that wait for each other blur the times on a busy machine
+            zero, residual = zero_padded_norm(kernel, point.input_size, settings.reference_steps)
+            circular = COMPETITORS["sedghi"].function(kernel.double(), point.input_size).value
+            for method, function in _methods(settings, kernel, point.input_size).items():
+                norm, timing = timed(function, settings.repeats, budget_s=settings.time_budget)
+                operator, sound = _promise(method)
+                rows.append(
+                    vars(point)
+                    | {"method": method, "kind": norm.kind, "certified": norm.certified}
+                    | {"operator": operator, "bounds_zero_padding": _bounds_zero(norm, operator, sound)}
+                    | {"value": norm.value, **timing._asdict(), "device": device.type}
+                    | {"zero_padded": zero, "residual": residual, "circular": circular}
+                    | {"gap": norm.value / zero - 1, "circular_gap": norm.value / circular - 1}
+                )
+        sizes = f"{point.channels} channels, kernel {point.kernel_size}, input {point.input_size}"
+        LOG.info("%s done", sizes)
+    return pd.DataFrame(rows)
+
+
+def _points(settings: ConvNorms) -> Iterator[_Point]:
+    base = (settings.channels, settings.kernel_size, settings.input_size)
+    swept = [(c, *base[1:]) for c in settings.sweep_channels]
+    swept += [(base[0], k, base[2]) for k in settings.sweep_kernel_sizes]
+    swept += [(*base[:2], n) for n in settings.sweep_input_sizes]
+    for channels, kernel_size, input_size in sorted({base, *swept}):
+        for draw in range(settings.draws):
+            yield _Point("sweep", channels, kernel_size, input_size, settings.seed + draw)
+    for case in settings.cases:
+        name = (
+            f"{case.channels}x{case.channels}x{case.kernel_size}x{case.kernel_size} on {case.input_size}"
+        )
+        yield _Point(name, case.channels, case.kernel_size, case.input_size, case.seed, case.scale)
+
+
+def _methods(settings: ConvNorms, kernel: Tensor, size: int) -> dict[str, Callable[[], OperatorNorm]]:
+    options: dict[str, dict] = {
+        "farnia_ryu": {"steps": settings.power_steps},
+        "singla_feizi": {"steps": settings.singla_steps},
+        "araujo": {"samples": settings.araujo_samples},
+    }
+    padding = kernel.shape[2] // 2
+    return {
+        "gram": lambda: _upper(conv_gram_norm(kernel, size, steps=settings.gram_steps)),
+        "norm2toep": lambda: _upper(toeplitz_gram_norm(kernel, steps=settings.norm2toep_steps)),
+        "certified": partial(conv2d_norm, kernel, size, padding=padding),
+        "lanczos": partial(conv2d_norm, kernel, size, padding=padding, method="lanczos"),
+    } | {
+        name: partial(competitor.function, kernel, size, **options.get(name, {}))
+        for name, competitor in COMPETITORS.items()
+    }
+
+
+def _upper(value: Tensor) -> OperatorNorm:
+    return OperatorNorm(value.item(), "upper", certified=False)
+
+
+def _promise(method: str) -> tuple[str, bool]:
+    if method in OURS:
+        return OURS[method]
+    return COMPETITORS[method].operator, COMPETITORS[method].sound
+
+
+def _bounds_zero(norm: OperatorNorm, operator: str, sound: bool) -> bool:
+    """Whether the value is an upper bound of the zero-padded norm in exact arithmetic."""
+    return sound and norm.kind == "upper" and not operator.startswith("circular")
+
+
+def zero_padded_norm(kernel: Tensor, size: int, steps: int) -> tuple[float, float]:
+    """Norm of the zero-padded convolution (output as large as the input), and relative residual.
+
+    Lanczos in float64, to a residual at which the value no longer changes in the digits shown.
+    """
+    weight = kernel.double()
+    padding = weight.shape[2] // 2
+    shape = (1, weight.shape[1], size, size)
+    start = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    result = lanczos(
+        lambda x: functional.conv2d(x, weight, padding=padding),
+        lambda y: conv2d_input(shape, weight, y, padding=padding),
+        start.to(weight.device),
+        steps=steps,
+        tolerance=REFERENCE_TOLERANCE,
+    )
+    return result.value, result.residual / result.value**2
+
+
+if __name__ == "__main__":
+    study_command(study, ConvNorms, __doc__)
