@@ -52,6 +52,17 @@ def test_gap_at_the_sizes_of_the_papers_nets(shape):
     assert exact * (1 - 1e-13) <= linear_norm(weight).value <= exact * (1 + 1e-9)
 
 
+def test_a_large_matrix_that_misleads_lanczos():
+    """The start vector of the estimate is orthogonal to the top singular vector."""
+    size = 800
+    top = torch.ones(size, dtype=torch.float64)
+    top[::2] = -1
+    matrix = torch.diag(torch.linspace(0.5, 1, size, dtype=torch.float64))
+    matrix += 2 * torch.outer(top, top) / size
+    exact = torch.linalg.eigvalsh(matrix)[-1].item()
+    assert exact * (1 - 1e-13) <= linear_norm(matrix).value <= exact * (1 + 1e-8)
+
+
 @pytest.mark.parametrize("scale", [1e-300, 5e-324, 1e300])
 def test_extreme_scales(scale):
     assert scale <= linear_norm(torch.full((1, 1), scale, dtype=torch.float64)).value

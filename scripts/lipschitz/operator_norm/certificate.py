@@ -57,7 +57,7 @@ def top_eigenvalue_upper(matrices: Tensor, at_least: float = 0.0) -> tuple[float
         if passed.any():
             bound = _bound(matrices[passed], shift, shifted[passed], factor[passed])
         matrices = matrices[~passed]
-        higher = _largest_eigenvalue_estimate(matrices) * (1 + slack)
+        higher = _largest_eigenvalue_estimate(matrices, exactly=True) * (1 + slack)
         if higher <= shift:
             slack *= 2
             higher = shift * (1 + slack)
@@ -90,10 +90,13 @@ def _largest_squared_frobenius_upper(matrices: Tensor) -> float:
     return up(squares.max().item() / (1 - gamma(2 * real[0].numel() + 8)))
 
 
-def _largest_eigenvalue_estimate(matrices: Tensor) -> float:
-    """Near the largest eigenvalue, from below: exact for one of the most promising matrices."""
+def _largest_eigenvalue_estimate(matrices: Tensor, *, exactly: bool = False) -> float:
+    """Near the largest eigenvalue, from below: exact for one of the most promising matrices.
+
+    A single large one is left to Lanczos unless ``exactly``.
+    """
     count, size = matrices.shape[:2]
-    if count == 1 and size > _EXACT_SIZE:
+    if count == 1 and size > _EXACT_SIZE and not exactly:
         return _lanczos_estimate(matrices[0])
     few = max(1, 2**21 // size**3)
     if count > few:
