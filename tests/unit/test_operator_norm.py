@@ -24,7 +24,7 @@ def matrices(draw):
     matrix = torch.randn(rows, columns, dtype=torch.float64, generator=generator)
     if draw(st.booleans()):
         matrix[-1] = matrix[0]
-    scales = draw(st.lists(st.integers(-120, 120), min_size=rows, max_size=rows))
+    scales = draw(st.lists(st.integers(-200, 200), min_size=rows, max_size=rows))
     if draw(st.booleans()):
         scales = [scales[0]] * rows
     return matrix * 10.0 ** torch.tensor(scales, dtype=torch.float64).unsqueeze(1)

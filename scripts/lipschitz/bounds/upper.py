@@ -73,6 +73,11 @@ def upper_bound(
         For an unknown method or order, weights that are not finite, forward hooks, dropout or batch
         normalisation in train mode, control flow that cannot be traced, or an input shape that a
         layer rejects (named in the message).
+
+    Notes
+    -----
+    While it traces, torch.fx replaces the call of every module in the process: no other thread may
+    run a model at the same time.
     """
     if ord not in (1, 2, math.inf):
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
