@@ -98,7 +98,7 @@ def _largest_eigenvalue_estimate(matrices: Tensor, *, exactly: bool = False) -> 
     count, size = matrices.shape[:2]
     if count == 1 and size > _EXACT_SIZE and not exactly:
         return _lanczos_estimate(matrices[0])
-    few = max(1, 2**21 // size**3)
+    few = min(32, max(1, 2**21 // size**3))
     if count > few:
         matrices = matrices[_rayleigh_quotients(matrices).topk(few).indices]
     value = torch.linalg.eigvalsh(matrices).max().item()

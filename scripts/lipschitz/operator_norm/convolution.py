@@ -36,6 +36,10 @@ _CHUNK_ELEMENTS = 1 << 17
 """Complex entries of the Gram matrices that a thread works on at a time (2 MiB: they stay in cache)."""
 
 
+_CHUNK_MATRICES = 128
+"""More Gram matrices than this a thread takes in pieces, so that all threads get some."""
+
+
 @dataclass(frozen=True)
 class Convolution:
     """What a convolution layer does, besides its weight. One entry per spatial axis.
@@ -378,7 +382,7 @@ def _largest_over_torus(matrices: Tensor, offsets: Tensor, points: tuple[int, ..
     """Bound of the top eigenvalues of the computed Gram matrices at all frequencies."""
     gram_at, rows = _grams(matrices, offsets, points)
     frequencies = _half_torus(points)
-    first, *others = frequencies.split(max(1, _CHUNK_ELEMENTS // (rows * rows)))
+    first, *others = frequencies.split(min(_CHUNK_MATRICES, max(1, _CHUNK_ELEMENTS // (rows * rows))))
     with one_thread() if others else nullcontext():
         bound, shift = top_eigenvalue_upper(gram_at(first))
     rest = map_single_threaded(lambda part: top_eigenvalue_upper(gram_at(part), shift)[0], others)
