@@ -227,9 +227,9 @@ def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
     project.edit("config.yaml", "min_epochs: 40", "min_epochs: 0")
     project.edit("config.yaml", "warmup_updates: 80", "warmup_updates: 1")
     text = (project.folder / "config.yaml").read_text()
-    head, smoke = text.split("    smoke:")
+    head, smoke = text.split("    smoke:", 1)
     (project.folder / "config.yaml").write_text(
-        head + "    smoke:" + smoke.replace("learning_rate: 0.2", "learning_rate: 1.0e+38")
+        head + "    smoke:" + smoke.replace("learning_rate: 0.2", "learning_rate: 1.0e+38", 1)
     )
     project.snakemake(*RUN)
     table = (project.folder / "results/smoke/tables/double_descent.csv").read_text()
@@ -239,7 +239,7 @@ def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
 
 
 def test_report_holds_figure_and_table(finished):
-    done = finished.snakemake("--report", "report.zip", "--config", "scale=smoke", check=False)
+    done = finished.snakemake(*RUN, "--report", "report.zip", check=False)
     assert done.returncode == 0, done.stdout
     import zipfile
 
