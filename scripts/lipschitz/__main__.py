@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ord=options.ord,
             radius=options.radius,
             grid=options.grid,
+            gaps=options.gaps,
         )
         seconds = time.perf_counter() - started
     except EXPLAINED as error:
@@ -69,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--grid", type=int, help="at most this many frequencies per axis: faster and looser"
+    )
+    parser.add_argument(
+        "--gaps", action="store_true", help="also approach each linear layer's norm from below"
     )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     return parser
@@ -145,15 +149,17 @@ def _finite(node: Any) -> Any:
 
 
 def _as_table(bound: UpperBound, seconds: float) -> str:
-    rows = [("layer", "type", "norm", "kind", "seconds", "how")]
+    rows = [["layer", "type", "norm", "from below", "kind", "seconds", "how"]]
     for layer in bound.layers:
-        kind = f"{layer.norm.kind}, certified" if layer.norm.certified else layer.norm.kind
-        spent = f"{layer.seconds:.2f}"
-        rows.append(
-            (layer.name or "model", layer.kind, f"{layer.norm.value:.6g}", kind, spent, layer.how)
-        )
-    widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    lines = ["  ".join([*map(str.ljust, row, widths), row[5]]).rstrip() for row in rows]
+        norm = layer.norm
+        kind = f"{norm.kind}, certified" if norm.certified else norm.kind
+        below = "" if layer.lower is None else f"{layer.lower:.6g}"
+        numbers = [f"{norm.value:.6g}", below, kind, f"{layer.seconds:.2f}"]
+        rows.append([layer.name or "model", layer.kind, *numbers, layer.how])
+    if all(layer.lower is None for layer in bound.layers):
+        rows = [row[:3] + row[4:] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     value = f"{bound.value:.6g}" if bound.value < math.inf else f"10^{bound.log10:.3f}"
     if bound.log10 == math.inf:
         value = "inf"

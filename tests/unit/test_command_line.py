@@ -53,6 +53,17 @@ def test_prints_a_table_by_layer_and_the_bound(model_file, tmp_path, capsys):
     assert [layer["name"] for layer in content["layers"]] == ["0", "1", "2", "3", "4"]
 
 
+def test_gaps_show_the_norms_from_below(model_file, capsys):
+    assert main([f"{model_file}:build", "--input-shape", "1,4,4", "--gaps", "--json"]) == 0
+    layers = {layer["name"]: layer for layer in json.loads(capsys.readouterr().out)["layers"]}
+    for name in ("0", "4"):
+        assert 0.5 * layers[name]["norm"]["value"] <= layers[name]["lower"]
+        assert layers[name]["lower"] <= layers[name]["norm"]["value"]
+    assert layers["2"]["lower"] is None
+    assert main([f"{model_file}:build", "--input-shape", "1,4,4", "--gaps"]) == 0
+    assert "from below" in capsys.readouterr().out
+
+
 def test_models_may_be_objects_and_come_from_packages(model_file, capsys):
     assert main([f"{model_file}:ready", "--input-shape", "2"]) == 0
     assert "model  Linear" in capsys.readouterr().out

@@ -30,6 +30,7 @@ from lipschitz.bounds.linear import (
     Scaling,
     Shape,
     add,
+    apply,
     compose,
     is_zero,
 )
@@ -41,20 +42,24 @@ from lipschitz.bounds.rules import (
     layer_behaviour,
 )
 from lipschitz.bounds.tracing import Trace, path_of
-from lipschitz.operator_norm import Kind, OperatorNorm
+from lipschitz.operator_norm import Kind, OperatorNorm, affine_norm
 from lipschitz.operator_norm.convolution import Convolution
 from lipschitz.rounding import UNIT_ROUNDOFF, Extended, product_up, quotient_up, sqrt_up, sum_up, up
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A row of the table: module path or paths, type, norm, how it was obtained, and seconds spent."""
+    """A row of the table: module path or paths, type, norm, how it was obtained, and seconds spent.
+
+    ``lower`` approaches the same norm from below, where that was asked for and the layer is linear.
+    """
 
     name: str
     kind: str
     norm: OperatorNorm
     how: str
     seconds: float = 0.0
+    lower: float | None = None
 
 
 @dataclass(frozen=True)
@@ -122,6 +127,7 @@ class Analysis:
     radius: float = math.inf
     grid: int | None = None
     tighten: Tighten | None = None
+    gaps: bool = False
     layers: list[Layer] = field(default_factory=list)
     kind: Kind = "upper"
     certified: bool = True
@@ -244,8 +250,16 @@ class Analysis:
         peak, token = _range_of(module, x.shape)
         return Expression((Term(Base(bound, shape, peak, token)),), shape, node)
 
-    def _row(self, name: str, kind: str, norm: OperatorNorm, how: str, seconds: float) -> None:
-        self.layers.append(Layer(name, kind, norm, how, seconds))
+    def _row(
+        self,
+        name: str,
+        kind: str,
+        norm: OperatorNorm,
+        how: str,
+        seconds: float,
+        lower: float | None = None,
+    ) -> None:
+        self.layers.append(Layer(name, kind, norm, how, seconds, lower))
         self.certified &= norm.certified and norm.kind == "upper"
         if norm.kind != "upper":
             self.kind = "estimate"
@@ -332,10 +346,24 @@ class Analysis:
             except (ValueError, ArithmeticError) as error:
                 raise ValueError(f"layer {step.name} ({step.kind}): {error}") from error
             if step.kind not in _SILENT:
-                self._row(step.name, step.kind, norm, norm.how, time.perf_counter() - started)
+                spent = time.perf_counter() - started
+                lower = self._from_below(step) if self.gaps else None
+                self._row(step.name, step.kind, norm, norm.how, spent, lower)
             # the map is kept so that its id is not given to another
             self._norms[key] = (step.map, Extended.of(norm.value))
         return self._norms[key][1]
+
+    def _from_below(self, step: Step) -> float | None:
+        """The norm of a linear layer by Lanczos, None where the map is not known as a function."""
+        if self.ord != 2 or apply(step.map, torch.zeros(1, *step.shape, dtype=torch.float64)) is None:
+            return None
+
+        def run(x: Tensor) -> Tensor:
+            image = apply(step.map, x)
+            assert image is not None
+            return image
+
+        return affine_norm(run, (1, *step.shape)).value
 
     # Ranges
 

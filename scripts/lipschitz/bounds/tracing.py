@@ -1,7 +1,9 @@
 """The computation graph of a model, and the values of its nodes at the zero input."""
 
 import itertools
+import traceback
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -61,10 +63,12 @@ def trace(model: nn.Module, input_shape: Shape) -> Trace:
     try:
         graph = tracer.trace(root)
     except (fx.proxy.TraceError, TypeError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ValueError(
-            f"the computation graph of {type(model).__name__} cannot be traced: {error}. Values must "
-            "not decide what is computed. Move the part that does into a module of its own and "
-            "register a rule for it (@lipschitz.bounds.register_rule), so that it is not looked into"
+            f"the computation graph of {type(model).__name__} cannot be traced{_place_of(error)}: "
+            f"{reason}. Values must not decide what is computed. Move the part that does into a "
+            "module of its own and register a rule for it (@lipschitz.bounds.register_rule), so that "
+            "it is not looked into"
         ) from error
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     if len([node for node in inputs if not node.args]) != 1:
@@ -78,6 +82,14 @@ def trace(model: nn.Module, input_shape: Shape) -> Trace:
     with torch.no_grad():
         prober.run(like.new_zeros(1, *input_shape), *[node.args[0] for node in inputs[1:]])
     return Trace(root, single_layer, tuple(graph.nodes), prober.probes)
+
+
+def _place_of(error: Exception) -> str:
+    """The innermost line outside of torch and of this package that an error passed through."""
+    inside = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(inside)]
+    return f" past {own[-1].filename}:{own[-1].lineno}" if own else ""
 
 
 def path_of(trace: Trace, node: fx.Node) -> str:

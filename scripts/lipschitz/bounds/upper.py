@@ -39,6 +39,7 @@ def upper_bound(
     ord: float = 2,
     radius: float = math.inf,
     grid: int | None = None,
+    gaps: bool = False,
 ) -> UpperBound:
     """Upper bound of the Lipschitz constant of ``model`` in eval mode.
 
@@ -64,6 +65,9 @@ def upper_bound(
         a model is not Lipschitz on the whole space, as with attention.
     grid
         At most this many frequencies per axis for the norms of convolutions: faster and looser.
+    gaps
+        Also approach the norm of each linear layer from below (``Layer.lower``, by Lanczos), which
+        shows how much of the bound is due to the norms; several times the work.
 
     Raises
     ------
@@ -89,7 +93,7 @@ def upper_bound(
         raise ValueError(f"radius must be positive, not {radius!r}")
     used: list[str] = []
     tighten = partial(_tightened, METHODS[method], used) if METHODS[method] else None
-    analysis = Analysis(trace(model, tuple(input_shape)), ord, radius, grid, tighten)
+    analysis = Analysis(trace(model, tuple(input_shape)), ord, radius, grid, tighten, gaps)
     bound = analysis.run()
     return UpperBound(
         log10=bound.log10,
