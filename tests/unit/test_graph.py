@@ -562,6 +562,24 @@ def test_tighter_methods_reach_into_residual_nets():
 # Bad input
 
 
+def test_arguments_of_modules_by_keyword_are_refused():
+    up = nn.ConvTranspose1d(2, 2, 3, stride=2)
+    with pytest.raises(UnknownLayerError, match="ConvTranspose1d"):
+        bound(lambda m, x: m.up(x, output_size=[8]), (2, 3), up=up)
+
+
+def test_attention_with_shared_heads_is_refused():
+    def run(m, x):
+        q, k = x.view(1, 4, 3, 2), x.view(1, 4, 3, 2)[:, :2]
+        return functional.scaled_dot_product_attention(q, k, k, enable_gqa=True)
+
+    with pytest.raises(UnknownLayerError, match="shared heads"):
+        upper_bound(Function(run), (4, 3, 2), radius=1.0)
+    attention = nn.MultiheadAttention(4, 1, dropout=0.5, batch_first=True)
+    with pytest.raises(ValueError, match="train mode"):
+        upper_bound(Function(lambda m, x: m.a(x, x, x)[0], a=attention), (3, 4))
+
+
 def test_train_mode_and_dropout_are_refused():
     for module in (nn.BatchNorm1d(3), nn.Dropout(0.3)):
         model = nn.Sequential(nn.Linear(3, 3), module)
@@ -588,6 +606,12 @@ def test_control_flow_is_refused_with_a_way_out():
         (lambda m, x: x[0], (3, 3), ValueError, "batch dimension"),
         (lambda m, x: x**3, (3,), UnknownLayerError, "power 3"),
         (lambda m, x: functional.conv2d(x, x), (1, 3, 3), UnknownLayerError, "depends on the input"),
+        (lambda m, x: torch.clamp(x, min=5 * x), (3,), UnknownLayerError, "several varying"),
+        (lambda m, x: functional.leaky_relu(x, x), (3,), ValueError, "rejects"),
+        (lambda m, x: torch.clamp(x, min=torch.zeros(4, 3)), (1, 3), UnknownLayerError, "broadcasts"),
+        (lambda m, x: x.to(torch.int64), (3,), UnknownLayerError, "whole numbers"),
+        (lambda m, x: torch.add(x, x, alpha=3), (3,), UnknownLayerError, "alpha"),
+        (lambda m, x: functional.linear(x, torch.eye(3), x[0]), (3,), ValueError, "rejects|batch"),
     ],
 )
 def test_functions_that_cannot_be_bounded(function, shape, error, message):

@@ -165,6 +165,11 @@ class Analysis:
             return self._constant(node, arguments, options)
         if node.op == "call_module":
             module = self.trace.model.get_submodule(str(node.target))
+            masks = isinstance(module, nn.MultiheadAttention) and not _depends_on_input(
+                [*options.values()]
+            )
+            if not arguments or (options and not masks):
+                raise UnknownLayerError(path_of(self.trace, node), module)
             return self._module(node, module, *arguments)
         return self._call(node, arguments, options)
 
@@ -272,8 +277,13 @@ class Analysis:
         if _name(target).endswith(".stochastic_depth") and False in [*arguments[3:], *options.values()]:
             return arguments[0]  # of torchvision: nothing in eval mode
         if handler is not None:
-            return handler(self, node, *arguments, **options)
-        x = arguments[0] if arguments else options.pop("input", None)
+            try:
+                return handler(self, node, *arguments, **options)
+            except TypeError as error:
+                raise UnknownLayerError(node.name, f"{_name(target)} with these arguments") from error
+        x = arguments[0] if arguments else None
+        if _depends_on_input([*arguments[1:], *options.values()]):
+            raise UnknownLayerError(node.name, f"{_name(target)} of several varying arguments")
         if isinstance(x, Expression) and target in MODULES:
             module = MODULES[target](*arguments[1:], **options)
             if module.training and isinstance(module, nn.Dropout) and module.p > 0:
@@ -281,6 +291,8 @@ class Analysis:
             behaviour = layer_behaviour(node.name, module, x.shape, self.ord)
             return self._apply(node, behaviour, x, node.name, module, time.perf_counter())
         if isinstance(x, Expression) and target in SLOPE_BOUNDED:
+            if self.trace.probes[node].shape != x.shape:
+                raise UnknownLayerError(node.name, f"{_name(target)} that broadcasts its argument")
             slopes = Slopes(*SLOPE_BOUNDED[target])
             return self._elementwise(node, slopes, x, node.name, _name(target), None)
         raise UnknownLayerError(node.name, _name(target))
@@ -557,7 +569,8 @@ def _div(analysis: Analysis, node: fx.Node, a: Value, b: Value) -> Value:
 
 @_handles(operator.matmul, torch.matmul, torch.mm, "matmul", "mm", functional.linear)
 def _matmul(analysis: Analysis, node: fx.Node, a: Value, b: Value, bias: Any = None) -> Value:
-    if not isinstance(a, Expression) or not isinstance(b, Tensor) or b.dim() != 2:
+    plain = isinstance(a, Expression) and isinstance(b, Tensor) and b.dim() == 2
+    if not plain or isinstance(bias, Expression):
         raise UnknownLayerError(node.name, "matrix product other than x @ constant matrix")
     weight = b if node.target is functional.linear else b.T
     return analysis._linear(node, Matrix(_finite(node, weight)), a, node.name, "matrix product")
@@ -575,8 +588,8 @@ def _conv(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Value:
-    if not isinstance(weight, Tensor):
-        raise UnknownLayerError(node.name, "convolution by a kernel that depends on the input")
+    if not isinstance(weight, Tensor) or isinstance(bias, Expression):
+        raise UnknownLayerError(node.name, "convolution by a kernel or bias that depends on the input")
     geometry = Convolution.of(
         tuple(weight.shape[2:]),
         x.shape[1:],
@@ -607,10 +620,13 @@ def _cat(analysis: Analysis, node: fx.Node, tensors: Any, dim: int = 0) -> Value
 @_handles(
     torch.flatten, torch.reshape, torch.permute, torch.transpose, torch.squeeze, torch.unsqueeze,
     torch.swapaxes, torch.moveaxis, "flatten", "reshape", "view", "permute", "transpose", "squeeze",
-    "unsqueeze", "contiguous", "view_as", "reshape_as", "swapaxes", "movedim", "to", "float", "type",
+    "unsqueeze", "contiguous", "view_as", "reshape_as", "swapaxes", "movedim", "to", "float",
 )  # fmt: skip
 def _rearrange(analysis: Analysis, node: fx.Node, x: Expression, *rest: Any, **options: Any) -> Value:
     shape = analysis.trace.probes[node].shape
+    types = [a for a in (*rest, *options.values()) if isinstance(a, torch.dtype)]
+    if not all(kind.is_floating_point for kind in types):
+        raise UnknownLayerError(node.name, "conversion to whole numbers")
     if math.prod(shape) != math.prod(x.shape):
         raise ValueError(
             f"{node.name}: turns samples of shape {x.shape} into {shape}, so the batch dimension is "
@@ -776,8 +792,11 @@ def _dot_product_attention(
     analysis: Analysis, node: fx.Node, q: Expression, k: Expression, v: Expression, **options: Any
 ) -> Value:
     """|P| dv, and through the logits s = q k^T / sqrt(d): |Cov| <= V K and V Q; |P| <= sqrt(n)."""
-    if options.get("attn_mask") is not None or options.get("dropout_p") or analysis.ord != 2:
-        raise UnknownLayerError(node.name, "attention with a mask, dropout, or another order than 2")
+    alike = q.shape[:-2] == k.shape[:-2] == v.shape[:-2] and not options.get("enable_gqa")
+    if _depends_on_input([*options.values()]) or options.get("dropout_p") or not alike:
+        raise UnknownLayerError(node.name, "attention with dropout, a varying mask or shared heads")
+    if analysis.ord != 2:
+        raise ValueError(f"{node.name}: the bound of attention is for ord=2 only, not {analysis.ord}")
     scale = options.get("scale") or 1 / math.sqrt(q.shape[-1])
     sizes = [Extended.of(analysis.largest_token(part)) for part in (q, k, v)]
     bounds = [analysis.bound(part, last=True) for part in (q, k, v)]

@@ -116,6 +116,8 @@ def _refuse_hooks_and_train_mode(model: nn.Module) -> None:
 def _differs_in_training(module: nn.Module) -> bool:
     if isinstance(module, nn.modules.dropout._DropoutNd):
         return module.p > 0
+    if isinstance(module, nn.MultiheadAttention):
+        return module.dropout > 0
     return isinstance(module, nn.RReLU | nn.modules.batchnorm._BatchNorm) or is_parametrized(module)
 
 
@@ -177,7 +179,7 @@ class _Prober(fx.Interpreter):
     def run_node(self, node: fx.Node) -> Any:
         try:
             value = super().run_node(node)
-        except (RuntimeError, ValueError, IndexError) as error:
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
             arguments = [self.probes[a].shape for a in node.all_input_nodes if a in self.probes]
             shapes = ", ".join(map(str, arguments))
             raise ValueError(
