@@ -32,6 +32,7 @@ wildcard_constraints:
     width=r"[1-9]\d*",
     scale=SETUP.config.scale,
     figure=r"[a-z0-9_]+",
+    table="|".join(SETUP.reader_tables),
 
 
 include: "rules/data.smk"
@@ -39,13 +40,28 @@ include: "rules/train.smk"
 include: "rules/bounds.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
+include: "rules/tables.smk"
 
 
 onstart:
     hold_folder(workflow)
 
 
-rule all:
+rule figures:
     default_target: True
     input:
         expand("figures/{figure}.pdf", figure=SETUP.figures),
+
+
+rule tables:
+    input:
+        expand(
+            "results/{scale}/tables/{table}.md",
+            scale=SETUP.config.scale,
+            table=SETUP.reader_tables,
+        ),
+
+
+rule claims:
+    input:
+        f"results/{SETUP.config.scale}/claims.csv",

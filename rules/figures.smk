@@ -1,9 +1,11 @@
 """Tables and figures.
 
-REQUIRED INPUTS: run.json (rules/train.smk) and bounds.csv (rules/bounds.smk) of every width
+REQUIRED INPUTS: run.json and history.csv (rules/train.smk), bounds.csv (rules/bounds.smk) of every
+run of an experiment; tables of studies (rules/studies.smk)
 
 OUTPUTS:
-    results/{scale}/tables/{experiment}.csv        a row per run, seed and point set, at the stop
+    results/{scale}/tables/{experiment}.csv          a row per run, seed and point set, at the stop
+    results/{scale}/tables/{experiment}_epochs.csv   the same at every kept checkpoint
     figures/{figure}.pdf, .png, .json              the figure and where it comes from
 """
 
@@ -11,8 +13,10 @@ OUTPUTS:
 rule collect:
     input:
         summaries=lambda w: SETUP.runs(w.experiment, "run.json"),
+        histories=lambda w: SETUP.runs(w.experiment, "history.csv"),
         bounds=lambda w: SETUP.runs(w.experiment, "bounds.csv"),
     output:
+        epochs="results/{scale}/tables/{experiment}_epochs.csv",
         table=report(
             "results/{scale}/tables/{experiment}.csv",
             caption="../docs/report/table.rst",
@@ -27,17 +31,19 @@ rule collect:
     conda:
         "../envs/environment.yaml"
     params:
+        runs=lambda w: SETUP.run_names(w.experiment),
         code=SETUP.code["collect"],
     message:
         "Collecting the table of {wildcards.experiment}"
     shell:
-        "python scripts/collect.py --summaries {input.summaries:q} --bounds {input.bounds:q} "
-        "--table {output.table:q} --log {log:q}"
+        "python scripts/collect.py --runs {params.runs:q} --summaries {input.summaries:q} "
+        "--histories {input.histories:q} --bounds {input.bounds:q} --table {output.table:q} "
+        "--epochs {output.epochs:q} --log {log:q}"
 
 
 rule plot:
     input:
-        table=lambda w: SETUP.figure_table(w.figure),
+        table=lambda w: SETUP.tables(w.figure),
         style="scripts/style.mplstyle",
     output:
         pdf=report(

@@ -1,6 +1,6 @@
 """Studies: one job, one tidy table, one figure of the same name.
 
-REQUIRED INPUTS: none, or prepared arrays (rules/data.smk)
+REQUIRED INPUTS: none, or prepared arrays (rules/data.smk), or also trained nets (rules/train.smk)
 
 OUTPUTS:
     results/{scale}/tables/{study}.csv    a row per measurement
@@ -9,7 +9,8 @@ OUTPUTS:
 
 rule study:
     input:
-        lambda w: SETUP.study_inputs(w.study),
+        arrays=lambda w: SETUP.study_arrays(w.study),
+        files=lambda w: SETUP.study_files(w.study),
     output:
         table=report(
             "results/{scale}/tables/{study}.csv",
@@ -29,9 +30,10 @@ rule study:
     params:
         settings=lambda w: SETUP.config.study_job(w.study),
         code=lambda w: SETUP.code[f"study_{w.study}"],
-        arrays=lambda w, input: f"--arrays {input[0]}" if input else "",
+        arrays=lambda w, input: f"--arrays {input.arrays}" if input.arrays else "",
+        runs=lambda w: SETUP.study_runs(w.study),
     message:
         "Running the study {wildcards.study}"
     shell:
-        "python scripts/study_{wildcards.study}.py {params.arrays} --settings {params.settings:q} "
+        "python scripts/study_{wildcards.study}.py {params.arrays} --runs {params.runs:q} --settings {params.settings:q} "
         "--threads {threads} --table {output.table:q} --log {log:q}"

@@ -11,17 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from lipschitz.bounds import LowerBound, UpperBound, lower_bound, upper_bound
-from lipschitz.models import fcn
+from lipschitz.training.run import Points
 from pipeline.command import CommandError, run
 from pipeline.config import BoundsJob
 from pipeline.device import choose_device
 from pipeline.files import read_tensors, write_text
 from pipeline.resume import only_process
-from pipeline.training_job import hidden_sizes
-
-POINT_SETS = {"train": "x_train", "test": "x_test"}
+from pipeline.runs import read_checkpoints, training_subset
 
 _ROUNDING = 1e-6
 """Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
@@ -38,11 +37,13 @@ def _estimate(arguments: argparse.Namespace) -> None:
     device = choose_device(arguments.device)
     job = BoundsJob.model_validate_json(arguments.settings)
     arrays, _ = read_tensors(arguments.arrays)
-    points = {name: arrays[key].to(device) for name, key in POINT_SETS.items()}
-    checkpoints, _ = read_tensors(arguments.checkpoints)
+    train = training_subset(Points(arrays["x_train"], arrays["y_train"]), job.training_points)
+    points = {"train": train.x.to(device), "test": arrays["x_test"].to(device)}
+    way = Way()
     rows = [
-        row | {"code": arguments.code}
-        for seed, epoch, model in _models(job, arguments.width, checkpoints, points["train"])
+        row | distances | {"code": arguments.code}
+        for seed, epoch, model in read_checkpoints(arguments.checkpoints, job.model, arguments.width)
+        for distances in [way.distances(seed, model)]
         for row in _bounds_of(model.to(device), seed, epoch, points, job)
     ]
     text = io.StringIO()
@@ -52,25 +53,29 @@ def _estimate(arguments: argparse.Namespace) -> None:
     write_text(arguments.bounds, text.getvalue())
 
 
-def _models(
-    job: BoundsJob, width: int, checkpoints: dict[str, torch.Tensor], x: torch.Tensor
-) -> Iterator[tuple[int, int, torch.nn.Module]]:
-    """Seed, epoch and network of every checkpoint, in order."""
-    states: dict[tuple[int, int], dict[str, torch.Tensor]] = {}
-    for key, weight in checkpoints.items():
-        seed, epoch, name = key.split("/")
-        place = int(seed.removeprefix("seed~")), int(epoch.removeprefix("epoch~"))
-        states.setdefault(place, {})[name] = weight
-    for (seed, epoch), state in sorted(states.items()):
-        last = max(state, key=lambda name: int(name.split(".")[0]))
-        model = fcn(
-            x.shape[1],
-            hidden_sizes(job.model, width),
-            len(state[last]),
-            activation_on_output=job.model.output_activation,
-        )
-        model.load_state_dict(state)
-        yield seed, epoch, model
+class Way:
+    """How far the weights of each seed have gone, as the 2-norm of all of them.
+
+    Source: Khromov & Singh, ICLR 2024, appendix S3.13 (parameter distance): the sum of the distances
+    between one kept checkpoint and the next.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[int, Tensor] = {}
+        self._last: dict[int, Tensor] = {}
+        self._length: dict[int, float] = {}
+
+    def distances(self, seed: int, model: torch.nn.Module) -> dict[str, float]:
+        """Those of the next checkpoint of ``seed``."""
+        here = torch.cat([weight.detach().flatten().double() for weight in model.parameters()])
+        before = self._last.get(seed, here)
+        first = self._first.setdefault(seed, here)
+        self._length[seed] = self._length.get(seed, 0.0) + float((here - before).norm())
+        self._last[seed] = here
+        return {
+            "parameter_distance": self._length[seed],
+            "distance_from_start": float((here - first).norm()),
+        }
 
 
 def _bounds_of(

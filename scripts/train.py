@@ -13,6 +13,7 @@ from pipeline.device import choose_device
 from pipeline.files import read_tensors, sha256, write_json, write_tensors, write_text
 from pipeline.progress import LOG, Progress, Timer
 from pipeline.resume import Callers, Interruption, SavedState, only_process, state_key
+from pipeline.runs import training_subset
 from pipeline.training_job import build_run, history_csv, summary
 
 
@@ -50,6 +51,7 @@ def _build(arguments: argparse.Namespace) -> TrainingRun:
     arrays, _ = read_tensors(arguments.arrays)
     labels, metadata = read_tensors(arguments.labels)
     train, test = (Points(arrays[f"x_{p}"], labels[f"y_{p}"]) for p in ("train", "test"))
+    train = training_subset(train, job.training_points)
     if job.training.batch_size > len(train.y):
         LOG.warning(
             "training.batch_size is %d and there are %d points: every epoch is one batch",

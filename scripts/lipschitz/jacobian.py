@@ -59,7 +59,7 @@ def jacobian_norms(
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     if x.dim() < 2 or len(x) == 0:
         raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
-    dense = _dense_layers(model, flat=x.dim() == 2)
+    dense = dense_layers(model, flat=x.dim() == 2)
     with torch.no_grad():
         jacobians = (
             _autograd_jacobians(model, x, batch_size)
@@ -78,10 +78,10 @@ def _matrix_norms(matrices: Tensor, ord: float) -> Tensor:
     if matrices.device.type == "mps":  # no float64 there
         matrices = matrices.cpu()
     wide = matrices.to(torch.float64)
-    return _top_eigenvalues(wide @ wide.mT).clamp_(min=0).sqrt_()
+    return top_eigenvalues(wide @ wide.mT).clamp_(min=0).sqrt_()
 
 
-def _top_eigenvalues(symmetric: Tensor) -> Tensor:
+def top_eigenvalues(symmetric: Tensor) -> Tensor:
     """Largest eigenvalues of a stack of small symmetric matrices.
 
     LAPACK takes one matrix at a time and torch one thread for all of them, so on a CPU the stack
@@ -103,30 +103,32 @@ def _threads(workers: int) -> ThreadPoolExecutor:
 
 
 @dataclass(frozen=True)
-class _DenseLayer:
+class DenseLayer:
+    """``x -> activation(x W^T + b)`` with the ``weight`` (out, in), detached."""
+
     weight: Tensor
     bias: Tensor | None
     slope: float
     """Slope of the activation behind the layer for negative values; 1 without activation."""
 
 
-def _dense_layers(model: nn.Module, *, flat: bool) -> list[_DenseLayer] | None:
+def dense_layers(model: nn.Module, *, flat: bool) -> list[DenseLayer] | None:
     """The layers of a plain fully connected piecewise linear net, or None for anything else.
 
     ``flat`` says that inputs are vectors; others need a Flatten in front.
     """
     if type(model) is not nn.Sequential or any(map(has_hooks, model.modules())):
         return None
-    layers: list[_DenseLayer] = []
+    layers: list[DenseLayer] = []
     for module in model:
         slope = _slope(module)
         if type(module) is nn.Linear:
-            layers.append(_DenseLayer(module.weight.detach(), module.bias, 1.0))
+            layers.append(DenseLayer(module.weight.detach(), module.bias, 1.0))
         elif slope is not None and layers:
             last = layers.pop()
             if slope != 1 and last.slope != 1:
                 return None
-            layers.append(_DenseLayer(last.weight, last.bias, min(slope, last.slope)))
+            layers.append(DenseLayer(last.weight, last.bias, min(slope, last.slope)))
         elif type(module) is nn.Flatten and (module.start_dim, module.end_dim) == (1, -1):
             flat = True
         else:
@@ -146,7 +148,7 @@ def _slope(module: nn.Module) -> float | None:
     return None
 
 
-def _dense_jacobians(layers: list[_DenseLayer], x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
+def _dense_jacobians(layers: list[DenseLayer], x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
     """Jacobians (chunk, K, d) as matrix products over the activation patterns.
 
     With one hidden layer J = sum_h m_h w2_h w1_h^T, which for all points is one product of the
@@ -166,7 +168,7 @@ def _dense_jacobians(layers: list[_DenseLayer], x: Tensor, batch_size: int | Non
         yield jacobian.mul_(slopes[-1].unsqueeze(2))
 
 
-def _activation_slopes(layers: list[_DenseLayer], x: Tensor) -> list[Tensor]:
+def _activation_slopes(layers: list[DenseLayer], x: Tensor) -> list[Tensor]:
     """Slope of every activation at every point, one tensor (n, width) per layer."""
     slopes = []
     for layer in layers:
@@ -181,13 +183,13 @@ def _activation_slopes(layers: list[_DenseLayer], x: Tensor) -> list[Tensor]:
     return slopes
 
 
-def _outer_products(layers: list[_DenseLayer]) -> Tensor:
+def _outer_products(layers: list[DenseLayer]) -> Tensor:
     """Table (H, K d): row h is the flattened outer product of column h of W2 and row h of W1."""
     first, second = layers
     return (second.weight.T.unsqueeze(2) * first.weight.unsqueeze(1)).flatten(1)
 
 
-def _layered_product(layers: list[_DenseLayer], slopes: list[Tensor]) -> Tensor:
+def _layered_product(layers: list[DenseLayer], slopes: list[Tensor]) -> Tensor:
     points = len(slopes[0])
     product = layers[-1].weight.expand(points, -1, -1)
     for layer, slope in zip(reversed(layers[:-1]), reversed(slopes[:-1]), strict=True):

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -30,16 +30,18 @@ NOT_TESTED = Evidence(0, 0, math.nan, math.nan, math.nan, "not tested")
 Test = Callable[[int, torch.Generator], Evidence]
 """From the number of instances and a source of randomness to evidence; its docstring is the rule."""
 
+AnyTest = TypeVar("AnyTest", bound=Callable[..., object])
+
 
 @dataclass(frozen=True)
-class Claim:
-    """A statement of a paper that random instances can speak against."""
+class Claim(Generic[AnyTest]):
+    """A statement of a paper that random instances, or tables, can speak against."""
 
     name: str
     source: str
     statement: str
     figure: str
-    test: Test
+    test: AnyTest
 
     @property
     def rule(self) -> str:

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config import PAPER, Config, Experiment, Setup, load_config
+from pipeline.config import PAPER, Config, Experiment, ScaleName, Setup, load_config
 from pipeline.files import write_text
 from pipeline.studies import Studies
 
@@ -69,7 +69,7 @@ def departures() -> str:
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     parts = [_DEPARTURES]
     for experiment in [*raw["experiments"], *raw["studies"]]:
-        for scale in Experiment.model_fields:
+        for scale in typing.get_args(ScaleName):
             if scale != PAPER:
                 config = load_config(raw | {"scale": scale})
                 parts.append(f"## {experiment}, scale {scale}\n")

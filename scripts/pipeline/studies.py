@@ -22,6 +22,7 @@ Count = Annotated[int, Field(strict=True, ge=1)]
 OddCount = Annotated[int, Field(strict=True, ge=1), AfterValidator(_odd)]
 NonNegative = Annotated[int, Field(strict=True, ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=0, le=1)]
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -265,6 +266,158 @@ class Alexnet(Settings):
     )
 
 
+class Toy(Settings):
+    """A net on three Gaussians in the plane, and its Jacobian norm everywhere."""
+
+    train_points: Count = Field(description="training points of each of the three classes")
+    test_points: Count = Field(description="test points of each class")
+    distance: PositiveFloat = Field(
+        description="distance of the means from the origin; the covariances are the identity"
+    )
+    hidden_sizes: tuple[Count, ...] = Field(description="widths of the hidden layers, with biases")
+    learning_rate: PositiveFloat = Field(description="rate of gradient descent, constant")
+    steps: Count = Field(description="steps of gradient descent on all points, cross-entropy")
+    history_points: Count = Field(description="steps at which losses and bounds are recorded, about")
+    half_sides: tuple[PositiveFloat, ...] = Field(
+        min_length=2, max_length=2, description="the squares searched and drawn are [-this, this]^2"
+    )
+    grid_points: Annotated[int, Field(strict=True, ge=2)] = Field(
+        description="points of the grid on each side, for the largest Jacobian norm"
+    )
+    map_points: Annotated[int, Field(strict=True, ge=2)] = Field(
+        description="points on each side of the maps that are drawn"
+    )
+    search_steps: Count = Field(description="steps of the search for points with large Jacobian norms")
+    data_seed: NonNegative = Field(description="seed of the points")
+    model_seed: NonNegative = Field(description="seed of the initialisation, and of the search")
+
+
+class Distribution(Settings):
+    """Jacobian norms of trained nets at every point."""
+
+    widths: tuple[Count, ...] = Field(min_length=1, description="widths of the nets")
+
+
+class BiasVariance(Settings):
+    """Bias and variance over seeds of trained nets, and bounds of the variance."""
+
+    draws: Count = Field(description="bootstrap samples of the test points, for the intervals")
+    seed: NonNegative = Field(description="seed of these samples")
+
+
+class Sandwich(Settings):
+    """Every lower and upper bound of trained nets, between which the truth must lie."""
+
+    searches: Count = Field(description="searches for large Jacobian norms per net; the best one counts")
+    search_starts: Count = Field(description="points that each search starts from, the steepest ones")
+    search_steps: Count = Field(description="moves of each search")
+    search_radius: PositiveFloat = Field(
+        description="how far from its start a search may go, in units of the largest norm of a point"
+    )
+    exact_width: Annotated[int, Field(strict=True, ge=0, le=20)] = Field(
+        description="widest net whose 2^width activation patterns are enumerated for the exact constant"
+    )
+    seqlip_width: NonNegative = Field(description="widest net for SeqLip")
+    descent_width: NonNegative = Field(description="widest net for LipSDP by descent")
+    seed: NonNegative = Field(description="root of the seeds of the searches")
+
+
+class OutOfDistribution(Settings):
+    """Bounds and losses of trained nets at points with Gaussian noise."""
+
+    radii: tuple[NonNegativeFloat, ...] = Field(
+        min_length=1, description="standard deviations of the noise on each coordinate (data: about 1)"
+    )
+    seed: NonNegative = Field(description="root of the seeds of the noise")
+
+
+class Adversarial(Settings):
+    """Bounds and losses of trained nets at points attacked by projected gradient ascent."""
+
+    radii: tuple[PositiveFloat, ...] = Field(
+        min_length=1, description="largest distances from the points, in the 2-norm"
+    )
+    steps: Count = Field(description="steps of the attack")
+    first_step: PositiveFloat = Field(description="length of the first step, in units of the radius")
+    last_step: PositiveFloat = Field(
+        description="length of the last step, in units of the radius; lengths fall geometrically"
+    )
+    check_steps: Count = Field(
+        description="steps of an attack on one net that shows whether the others have converged"
+    )
+
+
+class Linearisation(Settings):
+    """Whether a net linearised in its parameters could have the Jacobian norms of the trained one."""
+
+    points: Count = Field(description="random training points for the mixed derivatives")
+    seed: NonNegative = Field(description="seed of the choice of these points")
+
+
+class Subsampling(Settings):
+    """How the largest Jacobian norm depends on the number of points that are looked at."""
+
+    widths: tuple[Count, ...] = Field(min_length=1, description="widths of the nets")
+    sizes: tuple[Annotated[int, Field(strict=True, ge=2)], ...] = Field(
+        min_length=1, description="sizes of random subsets of the training points"
+    )
+    draws: Annotated[int, Field(strict=True, ge=2)] = Field(
+        description="random subsets of each size; expectations over all subsets stand beside them"
+    )
+    fresh_points: Annotated[int, Field(strict=True, ge=10)] = Field(
+        description="further points from the generator of the data, seen in no training"
+    )
+    tail: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of the largest norms that a generalised Pareto distribution is fitted to"
+    )
+    seed: Annotated[int, Field(strict=True, ge=0, lt=2**32)] = Field(
+        description="seed of the fresh points (the data itself: 42) and of the subsets"
+    )
+
+
+class ExtendedSetRuns(Settings):
+    """Where one experiment is measured over the extended set."""
+
+    epochs: tuple[Count, ...] = Field(
+        description="kept epochs to measure at, besides initialisation and the stop"
+    )
+    seeds: Count = Field(description="nets, the first of the experiment's seeds")
+    combinations: Count = Field(description="convex combinations per weight and data set")
+
+
+class ExtendedSet(Settings):
+    """The largest Jacobian norm over data and convex combinations, along training."""
+
+    weights: tuple[Annotated[float, Field(ge=0, le=1)], ...] = Field(
+        min_length=1, description="weight of the first point of each pair"
+    )
+    evolution: ExtendedSetRuns = Field(description="what is measured of `evolution`")
+    evolution_wide: ExtendedSetRuns = Field(description="what is measured of `evolution_wide`")
+    seed: NonNegative = Field(description="root of the seeds of the pairs")
+
+    def of(self, experiment: str) -> ExtendedSetRuns:
+        """What is measured of an experiment."""
+        return {"evolution": self.evolution, "evolution_wide": self.evolution_wide}[experiment]
+
+
+class Pairwise(Settings):
+    """Largest Jacobian norm and steepest secant, along training."""
+
+    epochs: tuple[Count, ...] = Field(
+        description="kept epochs to measure at, besides initialisation and the stop"
+    )
+
+
+class LossFunction(Settings):
+    """Bounds of nets trained with cross-entropy and with squared error."""
+
+    widths: tuple[Count, ...] = Field(min_length=1, description="widths of the nets")
+
+
+class TheoryBounds(Settings):
+    """The Lipschitz constant in the parameters along training."""
+
+
 AnySettings = TypeVar("AnySettings", bound=Settings)
 
 
@@ -306,4 +459,40 @@ class Studies(BaseModel):
     )
     alexnet: Study[Alexnet] = Field(
         description="AutoLip of AlexNet, layer by layer (Virmaux & Scaman 2018, section 6)"
+    )
+    toy: Study[Toy] = Field(
+        description="bounds of a net on three Gaussians in the plane (Khromov & Singh 2024, Figure 5)"
+    )
+    distribution: Study[Distribution] = Field(
+        description="Jacobian norms at every point (Khromov & Singh 2024, Figures S22, S23 and S38)"
+    )
+    bias_variance: Study[BiasVariance] = Field(
+        description="variance over seeds and its bounds (Khromov & Singh 2024, Figures 8, S18, S20)"
+    )
+    sandwich: Study[Sandwich] = Field(
+        description="every bound of trained nets, and where the truth must lie"
+    )
+    out_of_distribution: Study[OutOfDistribution] = Field(
+        description="bounds at points with Gaussian noise (Khromov & Singh 2024, Figure S5)"
+    )
+    adversarial: Study[Adversarial] = Field(
+        description="bounds at attacked points (Khromov & Singh 2024, Figure S4, Table S6)"
+    )
+    linearisation: Study[Linearisation] = Field(
+        description="the net linearised in its parameters (Khromov & Singh 2024, appendix S3.1)"
+    )
+    subsampling: Study[Subsampling] = Field(
+        description="bounds from random subsets of the points (Khromov & Singh 2024, Table S7)"
+    )
+    extended_set: Study[ExtendedSet] = Field(
+        description="Jacobian norms between the points along training (Khromov & Singh 2024, Figure 1)"
+    )
+    pairwise: Study[Pairwise] = Field(
+        description="Jacobian norms against secants (Khromov & Singh 2024, Table S3)"
+    )
+    loss_function: Study[LossFunction] = Field(
+        description="cross-entropy against squared error (Khromov & Singh 2024, Figure S28)"
+    )
+    theory_bounds: Study[TheoryBounds] = Field(
+        description="the constant in the parameters (Khromov & Singh 2024, Figure S6)"
     )

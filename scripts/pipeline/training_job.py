@@ -14,7 +14,9 @@ from torch import nn
 from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
 from lipschitz.schedules import build_schedule
 from lipschitz.training.initialisation import first_alive
+from lipschitz.training.jacobian_penalty import JacobianPenalty
 from lipschitz.training.losses import LOSSES
+from lipschitz.training.optimizers import Adam
 from lipschitz.training.regularisation import LipschitzPenalty
 from lipschitz.training.run import Points, Record, Settings, TrainingRun
 from lipschitz.training.stacked import StackedFCN
@@ -35,19 +37,25 @@ def build_run(
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
         largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
         penalty=_penalty(job.training),
+        jacobian_penalty=_jacobian_penalty(job.training),
+        temperature=job.training.temperature,
+        optimizer=_optimizer(job.training),
+        spectral_cap=job.training.spectral_cap,
+        track_path=job.training.track_path,
     )
     train, test = (Points(p.x.to(device), p.y.to(device)) for p in (train, test))
-    settings = _settings(job.training, derive_seed(job.random_seed, "batch order", width=width))
+    settings = _settings(job.training, _order_seed(job, width))
     return TrainingRun(stack, range(job.seeds), train, test, settings)
 
 
 def hidden_sizes(model: Model, width: int) -> list[int]:
     """Widths of the hidden layers."""
-    return [width] * model.hidden_layers
+    factors = model.relative_widths or [1.0] * model.hidden_layers
+    return [max(1, round(factor * width)) for factor in factors]
 
 
 def history_csv(records: Sequence[Record]) -> str:
-    """Records as CSV, by seed and epoch; the penalty has a column only in regularised training."""
+    """Records as CSV, by seed and epoch; penalty and path have columns only where there are any."""
     rows = [_values(r) for r in sorted(records, key=lambda r: (r.seed, r.epoch))]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -98,6 +106,21 @@ def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -
 
 def _penalty(training: Training) -> LipschitzPenalty | None:
     return None if training.regularisation is None else LipschitzPenalty(**dict(training.regularisation))
+
+
+def _jacobian_penalty(training: Training) -> JacobianPenalty | None:
+    settings = training.jacobian_penalty
+    return None if settings is None else JacobianPenalty(settings.strength)
+
+
+def _optimizer(training: Training) -> Adam | None:
+    settings = training.optimizer.model_dump()
+    return Adam(**settings) if settings.pop("name") == "adam" else None
+
+
+def _order_seed(job: TrainingJob, width: int) -> int:
+    order = {"order": job.training.order_seed} if job.training.order_seed else {}
+    return derive_seed(job.random_seed, "batch order", width=width, **order)
 
 
 def _settings(training: Training, order_seed: int) -> Settings:

@@ -12,22 +12,64 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.shell import shell
 
+from pipeline.catalogue import Catalogue
 from pipeline.config import Config, ConfigError, Experiments, load_config
 from pipeline.fingerprint import fingerprint
+from pipeline.records import strike_missing_inputs
 from pipeline.run_lock import remove_stale_locks
 from pipeline.studies import Studies
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = ROOT / "scripts"
 
-EXPERIMENT_OF_FIGURE = {
-    "double_descent": "double_descent",
-    "lipschitz_training": "lipschitz_training",
+TABLES_OF_FIGURE = {
+    "constrained": ["constrained"],
+    "depth": ["depth", "depth_epochs"],
+    "double_descent": ["double_descent"],
+    "double_descent_matched": ["double_descent_epochs", "double_descent_mse_epochs"],
+    "double_descent_mse": ["double_descent_mse"],
+    "evolution": [
+        "evolution_epochs",
+        "evolution_wide_epochs",
+        "double_descent_mse_epochs",
+        "extended_set",
+    ],
+    "initialisation": ["double_descent_epochs"],
+    "label_noise": ["label_noise"],
+    "lipschitz_training": ["lipschitz_training"],
+    "optimizer": ["optimizer", "optimizer_epochs"],
+    "parameter_distance": ["double_descent", "double_descent_mse"],
+    "regularisation": ["regularisation", "regularisation_epochs"],
+    "sample_size": ["sample_size"],
+    "seed_sources": ["seed_sources"],
+    "slopes": ["evolution_epochs", "double_descent_mse_epochs"],
+    "theory": ["theory_epochs", "theory_bounds"],
 }
-"""Figures of experiments. Every study has a figure of its own name besides."""
+"""Tables that a figure, or a table for readers, is made from; by default the study of its name.
+
+``NAME`` is a study's table or an experiment's table at the stop, ``NAME_epochs`` an experiment's
+table at every kept checkpoint.
+"""
 
 ARRAYS_OF_STUDY = {"seqlip_cnn": "mnist1d", "tightness": "mnist1d"}
-"""Data sets of the studies that need one."""
+"""Data sets of the studies that need one, besides those of their runs."""
+
+RUNS_OF_STUDY = {
+    "adversarial": ["double_descent"],
+    "bias_variance": ["double_descent_mse"],
+    "distribution": ["double_descent", "double_descent_mse"],
+    "extended_set": ["evolution", "evolution_wide"],
+    "linearisation": ["evolution"],
+    "loss_function": ["double_descent", "double_descent_mse"],
+    "out_of_distribution": ["double_descent"],
+    "pairwise": ["evolution"],
+    "sandwich": ["double_descent"],
+    "subsampling": ["double_descent"],
+    "theory_bounds": ["theory"],
+}
+"""Experiments whose trained nets a study measures, at the widths in its settings if they have any."""
+
+_EPOCHS = "_epochs"
 
 
 @dataclass(frozen=True)
@@ -39,7 +81,12 @@ class WorkflowSetup:
     @property
     def figures(self) -> list[str]:
         """Names of all figure targets."""
-        return sorted([*EXPERIMENT_OF_FIGURE, *self.studies])
+        return sorted({path.stem.removeprefix("plot_") for path in SCRIPTS.glob("plot_*.py")})
+
+    @property
+    def reader_tables(self) -> list[str]:
+        """Names of all tables for readers."""
+        return sorted({path.stem.removeprefix("table_") for path in SCRIPTS.glob("table_*.py")})
 
     @property
     def studies(self) -> list[str]:
@@ -52,10 +99,33 @@ class WorkflowSetup:
         names = list(Experiments.model_fields)
         return list(dict.fromkeys([*names, *(v for name in names for v in self.config.variants(name))]))
 
-    def study_inputs(self, study: str) -> list[str]:
-        """Files that a study reads."""
-        dataset = ARRAYS_OF_STUDY.get(study)
-        return [] if dataset is None else [f"results/data/{dataset}/arrays.safetensors"]
+    def study_arrays(self, study: str) -> list[str]:
+        """Prepared data that a study reads."""
+        names: set[str] = {self.config.setup(name).dataset for name in RUNS_OF_STUDY.get(study, [])}
+        if study in ARRAYS_OF_STUDY:
+            names.add(ARRAYS_OF_STUDY[study])
+        return [f"results/data/{name}/arrays.safetensors" for name in sorted(names)]
+
+    def study_files(self, study: str) -> list[str]:
+        """Files of the runs that a study reads, each once."""
+        names = ("labels", "checkpoints", "summary")
+        return list(dict.fromkeys(run[name] for run in self._study_runs(study) for name in names))
+
+    def study_runs(self, study: str) -> str:
+        """The runs that a study reads, as JSON for its command line."""
+        return json.dumps(self._study_runs(study))
+
+    def _study_runs(self, study: str) -> list[dict[str, Any]]:
+        return [
+            run
+            for experiment in RUNS_OF_STUDY.get(study, [])
+            for run in self._catalogue.runs(experiment)
+            if run["width"] in (getattr(self.config.study(study), "widths", None) or [run["width"]])
+        ]
+
+    @cached_property
+    def _catalogue(self) -> Catalogue:
+        return Catalogue(self.config)
 
     @cached_property
     def code(self) -> dict[str, str]:
@@ -78,30 +148,32 @@ class WorkflowSetup:
 
     def labels(self, experiment: str, noise: str) -> str:
         """Labels of an experiment at a noise level."""
-        setup = self.config.setup(experiment)
-        kind = f"{setup.label_noise.kind}~{setup.label_noise.seed}"
-        return f"results/labels/{setup.dataset}/{kind}/noise~{noise}/labels.safetensors"
+        return self._catalogue.labels(experiment, int(noise))
 
     def runs(self, experiment: str, name: str) -> list[str]:
-        """File ``name`` of every run of an experiment, by variant and width."""
-        setup = self.config.setup(experiment)
-        within = f"noise~{setup.label_noise.percent}"
-        return [
-            f"results/{self.config.scale}/{variant}/{within}/width~{width}/{name}"
-            for variant in self.config.variants(experiment)
-            for width in sorted(setup.widths)
-        ]
+        """File ``name`` of every run of an experiment, by variant, noise and width."""
+        return [f"{run['folder']}/{name}" for run in self._catalogue.runs(experiment)]
 
-    def table(self, experiment: str) -> str:
-        """The tidy table of an experiment."""
-        return f"results/{self.config.scale}/tables/{experiment}.csv"
+    def run_names(self, experiment: str) -> list[str]:
+        """VARIANT/noise~N of every run of an experiment, or noise~N, in the order of :meth:`runs`."""
+        return [run["name"] for run in self._catalogue.runs(experiment)]
 
-    def figure_table(self, figure: str) -> str:
-        """The table that a figure is drawn from. Raises ``WorkflowError`` for an unknown figure."""
-        if figure not in self.figures:
+    def tables(self, figure: str) -> list[str]:
+        """The tables that a figure, or a table for readers, is made from.
+
+        Raises ``WorkflowError`` for an unknown one.
+        """
+        if figure not in (*self.figures, *self.reader_tables):
             known = ", ".join(f"figures/{name}.pdf" for name in self.figures)
             raise WorkflowError(f"there is no figure named {figure}. Figures to be had: {known}")
-        return self.table(EXPERIMENT_OF_FIGURE.get(figure, figure))
+        names = TABLES_OF_FIGURE.get(figure, [figure])
+        return [f"results/{self.config.scale}/tables/{name}.csv" for name in names]
+
+    @property
+    def all_tables(self) -> list[str]:
+        """Every tidy table that some figure or table for readers is made from."""
+        names = [*self.figures, *self.reader_tables]
+        return sorted({table for name in names for table in self.tables(name)})
 
     def figure_caption(self, figure: str) -> str:
         """Caption of a figure in the report, with the scale it is drawn at."""
@@ -116,23 +188,42 @@ class WorkflowSetup:
         return 1000 + 2 * activations // 10**6
 
     def figure_context(self, figure: str) -> str:
-        """What a figure and its sidecar say about their origin, as JSON."""
-        name = EXPERIMENT_OF_FIGURE.get(figure, figure)
-        if figure in self.studies:
-            steps = [*(["prepare_data"] if self.study_inputs(figure) else []), f"study_{figure}"]
-            settings = self.config.study(name).model_dump(mode="json")
-        else:
-            steps = ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
-            settings = self.config.setup(name).model_dump(mode="json")
-            settings["random_seed"] = self.config.random_seed
+        """What a figure and its sidecar say about their origin, as JSON.
+
+        Settings are those of the figure's only experiment or study, or by name if it has several.
+        """
+        tables = [name.removesuffix(_EPOCHS) for name in TABLES_OF_FIGURE.get(figure, [figure])]
+        sources = list(dict.fromkeys(source for table in tables for source in self._sources(table)))
+        settings = {name: self._settings(name) for name in sources}
+        steps = dict.fromkeys(step for name in sources for step in self._steps(name))
         return json.dumps(
             {
                 "scale": self.config.scale,
-                "settings": settings,
-                "departures": self.config.departures(name),
-                "code": {step: self.code[step] for step in [*steps, f"plot_{figure}"]},
+                "settings": settings[sources[0]] if len(sources) == 1 else settings,
+                "departures": [
+                    {"of": name} | row for name in sources for row in self.config.departures(name)
+                ],
+                "code": {step: self.code[step] for step in [*steps, *self._makers(figure)]},
             }
         )
+
+    def _makers(self, name: str) -> list[str]:
+        return [step for step in (f"plot_{name}", f"table_{name}") if step in self.code]
+
+    def _sources(self, name: str) -> list[str]:
+        """The experiment or study of a table, a study behind the experiments that it measures."""
+        return [*RUNS_OF_STUDY.get(name, []), name]
+
+    def _settings(self, name: str) -> dict[str, Any]:
+        if name in self.studies:
+            return self.config.study(name).model_dump(mode="json")
+        settings = self.config.setup(name).model_dump(mode="json")
+        return settings | {"random_seed": self.config.random_seed}
+
+    def _steps(self, name: str) -> list[str]:
+        if name in self.studies:
+            return [*(["prepare_data"] if self.study_arrays(name) else []), f"study_{name}"]
+        return ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
 
 
 def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
@@ -147,6 +238,7 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
         remove_stale_locks(Path.cwd())
+        strike_missing_inputs(Path.cwd())
     if not workflow.deployment_settings.deployment_method:
         # jobs run in the environment that snakemake itself was started from, activated or not
         shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

@@ -61,7 +61,6 @@ def test_all_figures_are_the_default(project, monkeypatch):
     assert captions == figures
     assert jobs["plot"] == len(figures)
     assert jobs["study"] == len(studies)
-    assert jobs["collect"] == len(figures - studies)
     assert jobs["train"] == jobs["estimate_bounds"]
     assert jobs["prepare_data"] == 1
 

@@ -15,7 +15,7 @@ from pipeline import figures
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 CONTEXT = {
     "scale": "laptop",
-    "settings": {"threshold_width": 80},
+    "settings": {"threshold_width": 80, "training": {"loss": "cross_entropy"}},
     "departures": [],
     "code": {},
 }

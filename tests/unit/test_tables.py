@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 from tests.conftest import ROOT
+from torch.nn.utils import parameters_to_vector
 
 import collect
 import estimate_bounds
@@ -23,7 +24,8 @@ from pipeline.files import write_arrays, write_json, write_tensors
 def files(tmp_path):
     """A run of width 8 with two seeds; the second one diverged after initialisation."""
     points = {"x_train": torch.randn(50, 40), "x_test": torch.randn(20, 40)}
-    write_arrays(tmp_path / "arrays", {k: v.numpy() for k, v in points.items()})
+    classes = {"y_train": torch.arange(50) % 10, "y_test": torch.arange(20) % 10}
+    write_arrays(tmp_path / "arrays", {k: v.numpy() for k, v in (points | classes).items()})
     models = {(0, 0): 1, (0, 30): 2, (1, 0): 3}
     models = {place: seeded_fcn(seed, 40, [8], 10) for place, seed in models.items()}
     write_tensors(
@@ -48,6 +50,10 @@ def files(tmp_path):
             ],
         },
     )
+    rows = [(0, 0, 2.3), (0, 30, 0.1), (1, 0, 2.4)]
+    losses = dict.fromkeys(("train_error", "test_loss", "test_error", "gradient_norm"), 0.5)
+    history = pd.DataFrame([{"seed": s, "epoch": e, "train_loss": v} | losses for s, e, v in rows])
+    history.to_csv(tmp_path / "history.csv", index=False)
     job = load_config(yaml.safe_load((ROOT / "config.yaml").read_text())).bounds_job("double_descent")
     estimate_bounds.main(
         argparse.Namespace(
@@ -83,14 +89,24 @@ def test_every_checkpoint_and_point_set_has_a_row_that_says_what_it_is(files):
     assert (rows[["upper_seconds", "lower_seconds"]] > 0).all(axis=None)
 
 
-def test_table_takes_each_seed_at_its_stop(files):
-    folder, _, _ = files
+def collected(folder, run="noise~0"):
+    """Both tables of the run in ``folder``."""
     collect.main(
         argparse.Namespace(
-            summaries=[folder / "run.json"], bounds=[folder / "bounds.csv"], table=folder / "t.csv"
+            runs=[run],
+            summaries=[folder / "run.json"],
+            histories=[folder / "history.csv"],
+            bounds=[folder / "bounds.csv"],
+            table=folder / "t.csv",
+            epochs=folder / "t_epochs.csv",
         )
     )
-    table = pd.read_csv(folder / "t.csv")
+    return pd.read_csv(folder / "t.csv"), pd.read_csv(folder / "t_epochs.csv")
+
+
+def test_table_takes_each_seed_at_its_stop(files):
+    folder, _, _ = files
+    table, _ = collected(folder)
     assert list(zip(table["seed"], table["points"], strict=True)) == [
         (0, "test"),
         (0, "train"),
@@ -104,6 +120,34 @@ def test_table_takes_each_seed_at_its_stop(files):
     lost = table[table["seed"] == 1]
     assert lost["stop_reason"].unique() == ["diverged"]
     assert lost[["c_lower", "c_avg", "c_rms", "log10_c_upper"]].isna().all(axis=None)
+
+
+def test_a_second_table_has_every_checkpoint_with_its_losses(files):
+    folder, _, models = files
+    _, epochs = collected(folder, "layers~2/noise~20")
+    assert len(epochs) == 2 * len(models)
+    assert epochs["variant"].unique() == ["layers~2"]
+    assert epochs["noise"].unique() == [20]
+    losses = epochs.groupby(["seed", "epoch"])["train_loss"].first().to_dict()
+    assert losses == {(0, 0): 2.3, (0, 30): 0.1, (1, 0): 2.4}
+
+
+def test_distances_are_those_between_checkpoints(files):
+    folder, _, models = files
+    rows = pd.read_csv(folder / "bounds.csv").drop_duplicates(["seed", "epoch"])
+    rows = rows.set_index(["seed", "epoch"])[["parameter_distance", "distance_from_start"]]
+    assert (rows.loc[[(0, 0), (1, 0)]] == 0).all(axis=None)
+    first, last = (parameters_to_vector(models[0, e].parameters()).detach().double() for e in (0, 30))
+    assert rows.loc[(0, 30)].tolist() == pytest.approx([float((last - first).norm())] * 2, rel=1e-12)
+
+
+def test_variants_are_in_the_order_of_their_numbers():
+    names = pd.Series(["points~4000", "points~500", "points~1000"], name="variant")
+    assert list(names.iloc[collect._natural(names).argsort()]) == [
+        "points~500",
+        "points~1000",
+        "points~4000",
+    ]
 
 
 def bounds_with(mean, rms, largest, upper):

@@ -20,7 +20,8 @@ class EpochRunner:
     """Runs the updates of one epoch of ``stack`` over ``batches``, at one learning rate per update.
 
     Small nets are bound by the time it takes to launch kernels, so on a GPU the whole epoch is
-    captured once and replayed. Weights and batches are read where they lie: refill them in place.
+    captured once and replayed, unless the updates wait for the CPU. Weights and batches are read
+    where they lie: refill them in place.
     """
 
     def __init__(self, stack: StackedFCN, batches: Sequence[Batch]) -> None:
@@ -28,7 +29,8 @@ class EpochRunner:
         self._batches = batches
         device = stack.weights[0].device
         self._rates = torch.zeros(len(batches), device=device)
-        self._graph = self._capture() if device.type == "cuda" else None
+        capture = device.type == "cuda" and stack.capturable
+        self._graph = self._capture() if capture else None
 
     def run(self, rates: Sequence[float]) -> None:
         """One epoch at learning rates ``rates``, one per batch."""
@@ -43,13 +45,17 @@ class EpochRunner:
             self._stack.update(batch, rate)
 
     def _capture(self) -> "torch.cuda.CUDAGraph":
-        # Capture needs a few runs on a side stream first; at learning rate zero they change nothing.
+        # Capture needs a few runs on a side stream first, which are undone.
+        state = [*self._stack.weights, *self._stack.carried.values()]
+        before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
                 self._updates()
         torch.cuda.current_stream().wait_stream(side)
+        for tensor, value in zip(state, before, strict=True):
+            tensor.copy_(value)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._updates()

@@ -51,7 +51,9 @@ class Record:
     """State of one net after ``epoch`` epochs: mean losses, error rates, full-batch gradient norm.
 
     Losses are those of the data alone; ``penalty`` is what training adds to them, None where it adds
-    nothing. The gradient norm is that of ``train_loss + penalty``.
+    nothing. The gradient norm is that of ``train_loss + penalty``. Where the path is tracked,
+    ``path_length`` is the sum of the 2-norms of all updates so far and ``largest_gradient_norm`` the
+    largest 2-norm of a batch's gradient in them, after clipping.
     """
 
     seed: int
@@ -62,6 +64,8 @@ class Record:
     test_error: float
     gradient_norm: float
     penalty: float | None = None
+    path_length: float | None = None
+    largest_gradient_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,8 @@ class TrainingRun:
         tensors = {f"kept/{key}": value for key, value in self.kept.items()}
         active = [w[: len(self.active)] for w in self._stack.weights]  # none once all have stopped
         tensors |= {f"active/{i}": w.cpu() for i, w in enumerate(active)}
+        carried = self._stack.carried.items()
+        tensors |= {f"carried/{name}": value[: len(self.active)].cpu() for name, value in carried}
         values = {
             "epoch": self.epoch,
             "active": self.active,
@@ -168,6 +174,8 @@ class TrainingRun:
         self._stack = self._stack.select(positions)
         for i, weight in enumerate(self._stack.weights):
             weight.copy_(tensors[f"active/{i}"])
+        for name, value in self._stack.carried.items():
+            value.copy_(tensors[f"carried/{name}"])
         self._runner = None
         self.epoch = values["epoch"]
         self.active = list(values["active"])
@@ -226,6 +234,8 @@ class TrainingRun:
         return "epoch_cap" if self.epoch == self.settings.max_epochs else None
 
     def _record(self, position: int, seed: int, train: Evaluation, test: Evaluation) -> None:
+        carried = self._stack.carried
+        length, largest = (carried.get(f"path/{name}") for name in ("length", "largest_gradient"))
         self.records.append(
             Record(
                 seed=seed,
@@ -236,6 +246,8 @@ class TrainingRun:
                 test_error=test.error[position],
                 gradient_norm=train.gradient_norm[position],
                 penalty=None if train.penalty is None else train.penalty[position],
+                path_length=None if length is None else float(length[position]),
+                largest_gradient_norm=None if largest is None else float(largest[position]),
             )
         )
 

@@ -8,6 +8,7 @@ memory, and no buffer is allocated in the loop. Per update and seed the cost is
 first layer (no derivative with respect to the input is needed).
 """
 
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,8 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from lipschitz.training.jacobian_penalty import JacobianPenalty, Peak, Scratch, find_peak
 from lipschitz.training.losses import Loss
+from lipschitz.training.optimizers import Adam
 from lipschitz.training.regularisation import LipschitzPenalty
+from lipschitz.training.spectral_cap import cap_norms
 
 _CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
@@ -38,8 +42,8 @@ class Batch:
 class Evaluation:
     """Per seed, over a whole data set: mean loss, error rate and norm of the mean-loss gradient.
 
-    With a penalty, ``loss`` is without it, ``gradient_norm`` is that of their sum, and ``penalty``
-    is its value; both are there only if gradients were asked for.
+    With penalties, ``loss`` is without them, ``gradient_norm`` is that of the whole, and ``penalty``
+    is their sum; both are there only if gradients were asked for.
     """
 
     loss: list[float]
@@ -75,7 +79,9 @@ def _shrink(buffer: Tensor, points: int) -> Tensor:
 
 
 class StackedFCN:
-    """Seeds of one bias-free ReLU net trained side by side by plain stochastic gradient descent.
+    """Seeds of one bias-free ReLU net trained side by side by stochastic gradient descent or Adam.
+
+    ``carried`` holds what updates depend on or add to besides the weights, one row per seed.
 
     Parameters
     ----------
@@ -92,6 +98,18 @@ class StackedFCN:
         Points in the largest batch that will be passed in; memory is reserved for it once.
     penalty
         Added to the mean loss of every batch, before clipping; None for plain training.
+    jacobian_penalty
+        Likewise, with the largest Jacobian norm over the points of the batch.
+    temperature
+        The loss is that of this multiple of the logits.
+    optimizer
+        Adam, or None for plain gradient descent.
+    spectral_cap
+        Layers are rescaled, now and after every update, so that the product of their spectral
+        norms is at most this; None for no cap.
+    track_path
+        Whether ``carried`` has the length of the path of the weights so far, ``path/length``, and
+        the largest norm of a gradient as applied, ``path/largest_gradient``, (seeds,) float64.
     """
 
     def __init__(
@@ -103,14 +121,38 @@ class StackedFCN:
         clip_norm: float = math.inf,
         largest_batch: int,
         penalty: LipschitzPenalty | None = None,
+        jacobian_penalty: JacobianPenalty | None = None,
+        temperature: float = 1.0,
+        optimizer: Adam | None = None,
+        spectral_cap: float | None = None,
+        track_path: bool = False,
     ) -> None:
-        self.weights = [w.contiguous() for w in weights]
         self.output_slope = output_slope
         self.loss = loss
         self.clip_norm = clip_norm
         self.penalty = penalty
+        self.jacobian_penalty = jacobian_penalty
+        self.temperature = temperature
+        self.optimizer = optimizer
+        self.spectral_cap = spectral_cap
+        self.track_path = track_path
+        self._allocate(weights, largest_batch)
+        if spectral_cap is not None:
+            cap_norms(self.weights, spectral_cap)
+        self.carried = {} if optimizer is None else optimizer.initial_moments(self.weights)
+        if track_path:
+            zeros = torch.zeros(self.seeds, dtype=torch.float64, device=self.weights[0].device)
+            self.carried |= {"path/length": zeros, "path/largest_gradient": zeros.clone()}
+
+    def _allocate(self, weights: Sequence[Tensor], largest_batch: int) -> None:
+        self.weights = [w.contiguous() for w in weights]
         self._gradients = [torch.empty_like(w) for w in self.weights]
         self._norms = self.weights[0].new_empty(len(self.weights), self.seeds)
+        self._scratch = Scratch()
+        self._one = self.weights[0].new_ones(())
+        # without momentum or cap the length of a step follows from the gradient
+        measured = self.track_path and (self.optimizer is not None or self.spectral_cap is not None)
+        self._before = [torch.empty_like(w) for w in self.weights] if measured else []
         self._memory = _Workspace.allocate(self.weights, largest_batch)
         self._views: dict[int, _Workspace] = {}
 
@@ -124,27 +166,60 @@ class StackedFCN:
         """Number of outputs."""
         return self.weights[-1].shape[1]
 
+    @property
+    def capturable(self) -> bool:
+        """Whether an update only queues work on the device, so that a CUDA graph can hold it."""
+        return self.jacobian_penalty is None
+
     def select(self, keep: Sequence[int]) -> "StackedFCN":
         """A stack of the nets at positions ``keep``."""
-        return StackedFCN(
-            [w[list(keep)] for w in self.weights],
-            output_slope=self.output_slope,
-            loss=self.loss,
-            clip_norm=self.clip_norm,
-            largest_batch=self._memory.outputs[0].shape[2],
-            penalty=self.penalty,
-        )
+        rows = list(keep)
+        part = copy.copy(self)
+        part._allocate([w[rows] for w in self.weights], self._memory.outputs[0].shape[2])
+        part.carried = {name: value[rows] for name, value in self.carried.items()}
+        return part
 
     def update(self, batch: Batch, rate: Tensor) -> None:
-        """One step of gradient descent on the mean loss of ``batch``; ``rate`` is a 0-dim tensor."""
+        """One step on the mean loss of ``batch``; ``rate`` is a 0-dim tensor."""
         workspace = self._workspace(batch.size)
         self._forward(batch.x, workspace)
         self._backward(batch, workspace)
         if self.penalty is not None:
             self.penalty.add_gradient(self.weights, self._gradients, batch.size)
-        step = self._step_sizes(batch.size, rate)
+        if self.jacobian_penalty is not None:
+            peak = self._find_peak(workspace)
+            self.jacobian_penalty.add_gradient(peak, self._gradients, batch.size)
+        norm = None
+        if self.track_path or not math.isinf(self.clip_norm):
+            norm = self._layer_norms(self._gradients)
+        for weight, before in zip(self.weights, self._before, strict=False):
+            before.copy_(weight)
+        self._step(norm, batch.size, rate)
+        if self.spectral_cap is not None:
+            cap_norms(self.weights, self.spectral_cap)
+        if self.track_path and norm is not None:
+            self._extend_path(norm, batch.size, rate)
+
+    def _step(self, norm: Tensor | None, points: int, rate: Tensor) -> None:
+        if self.optimizer is not None:
+            scale = self._step_sizes(norm, points, self._one).view(-1, 1, 1)
+            self.optimizer.step(self.weights, self._gradients, scale, rate, self.carried)
+            return
+        step = self._step_sizes(norm, points, rate).view(-1, 1, 1)
         for weight, gradient in zip(self.weights, self._gradients, strict=True):
             weight.addcmul_(gradient, step, value=-1)
+
+    def _extend_path(self, norm: Tensor, points: int, rate: Tensor) -> None:
+        """Take in an update, for which the 2-norm of the summed gradient was ``norm``, (seeds,)."""
+        applied = norm * self._step_sizes(norm, points, self._one)
+        length = applied * rate
+        for weight, before in zip(self.weights, self._before, strict=False):
+            torch.sub(weight, before, out=before)
+        if self._before:
+            length = self._layer_norms(self._before)
+        self.carried["path/length"].add_(length)
+        largest = self.carried["path/largest_gradient"]
+        torch.maximum(largest, applied.to(largest.dtype), out=largest)
 
     def finite(self) -> list[bool]:
         """Per seed, whether all weights are finite. A weight that became NaN stays NaN."""
@@ -157,6 +232,7 @@ class StackedFCN:
         loss = torch.zeros(self.seeds, dtype=torch.float64, device=self.weights[0].device)
         wrong = torch.zeros_like(loss)
         total = [torch.zeros_like(w) for w in self.weights] if gradient else []
+        peak: Peak | None = None
         for batch in batches:
             workspace = self._workspace(batch.size)
             logits = self._forward(batch.x, workspace)
@@ -166,15 +242,22 @@ class StackedFCN:
                 self._backward(batch, workspace)
                 for accumulated, part in zip(total, self._gradients, strict=True):
                     accumulated += part
+                if self.jacobian_penalty is not None:
+                    own = self._find_peak(workspace)
+                    peak = own if peak is None else peak.larger(own)
         norm = torch.full_like(loss, math.nan)
-        penalty = None
+        penalties: list[Tensor] = []
         if gradient and self.penalty is not None:
             self.penalty.add_gradient(self.weights, total, points)
-            penalty = self.penalty.values(self.weights).tolist()
+            penalties.append(self.penalty.values(self.weights))
+        if self.jacobian_penalty is not None and peak is not None:
+            self.jacobian_penalty.add_gradient(peak, total, points)
+            penalties.append(self.jacobian_penalty.values(peak))
         if gradient:
             norms = [t.flatten(1).to(torch.float64).norm(dim=1) for t in total]
             norm = torch.stack(norms).norm(dim=0)
         means = [(v / points).tolist() for v in (loss, wrong, norm)]
+        penalty = torch.stack(penalties).sum(0).tolist() if penalties else None
         return Evaluation(means[0], means[1], means[2], penalty)
 
     def _workspace(self, batch_size: int) -> _Workspace:
@@ -182,15 +265,22 @@ class StackedFCN:
             self._views[batch_size] = self._memory.view(batch_size)
         return self._views[batch_size]
 
+    def _find_peak(self, workspace: _Workspace) -> Peak:
+        return find_peak(self.weights, workspace.outputs, self.output_slope, self._scratch)
+
     def _forward(self, x: Tensor, workspace: _Workspace) -> Tensor:
-        """Logits (seeds, classes, points), left with every hidden activation in the workspace."""
+        """Logits times the temperature, (seeds, classes, points).
+
+        They are left in the workspace, with every hidden activation.
+        """
         first, *others = self.weights
         outputs = workspace.outputs
         torch.mm(first.flatten(0, 1), x, out=outputs[0].flatten(0, 1))
         for weight, below, output in zip(others, outputs, outputs[1:], strict=False):
             below.relu_()
             torch.bmm(weight, below, out=output)
-        return self._activate_output(outputs[-1])
+        logits = self._activate_output(outputs[-1])
+        return logits if self.temperature == 1 else logits.mul_(self.temperature)
 
     def _activate_output(self, logits: Tensor) -> Tensor:
         if self.output_slope == 0:
@@ -201,6 +291,8 @@ class StackedFCN:
         """Gradients of the loss summed over the batch, into ``self._gradients``."""
         outputs, deltas = workspace.outputs, workspace.deltas
         self.loss.gradient(outputs[-1], batch.y, deltas[-1])
+        if self.temperature != 1:
+            deltas[-1].mul_(self.temperature)
         _through_activation(deltas[-1], outputs[-1], self.output_slope)
         for layer in range(len(self.weights) - 1, 0, -1):
             delta, below = deltas[layer], outputs[layer - 1]
@@ -209,16 +301,22 @@ class StackedFCN:
             _through_activation(deltas[layer - 1], below, 0.0)
         torch.mm(deltas[0].flatten(0, 1), batch.x.T, out=self._gradients[0].flatten(0, 1))
 
-    def _step_sizes(self, points: int, rate: Tensor) -> Tensor:
-        """Factor of the summed gradient, (seeds, 1, 1): rate / points, less where clipping applies."""
-        if math.isinf(self.clip_norm):
+    def _layer_norms(self, layers: Sequence[Tensor]) -> Tensor:
+        """2-norm over all layers, (seeds,)."""
+        for row, layer in zip(self._norms, layers, strict=True):
+            torch.linalg.vector_norm(layer.flatten(1), dim=1, out=row)
+        return torch.linalg.vector_norm(self._norms, dim=0)
+
+    def _step_sizes(self, norm: Tensor | None, points: int, rate: Tensor) -> Tensor:
+        """Factor of the summed gradient: rate / points, less where its ``norm`` is clipped.
+
+        (seeds,), or 0-dim without clipping.
+        """
+        if norm is None or math.isinf(self.clip_norm):
             return rate / points
-        for row, gradient in zip(self._norms, self._gradients, strict=True):
-            torch.linalg.vector_norm(gradient.flatten(1), dim=1, out=row)
-        norm = torch.linalg.vector_norm(self._norms, dim=0)
         # rate / points * min(1, clip / (norm / points + epsilon))
-        scale = norm.add_(_CLIP_EPSILON * points).reciprocal_().mul_(self.clip_norm)
-        return scale.clamp_(max=1 / points).mul_(rate).view(-1, 1, 1)
+        scale = (norm + _CLIP_EPSILON * points).reciprocal_().mul_(self.clip_norm)
+        return scale.clamp_(max=1 / points).mul_(rate)
 
 
 def _through_activation(delta: Tensor, output: Tensor, slope: float) -> None:

@@ -1,0 +1,64 @@
+"""Tables for readers, and the verdicts on what the papers claim.
+
+REQUIRED INPUTS: tidy tables (rules/figures.smk, rules/studies.smk)
+
+OUTPUTS:
+    results/{scale}/tables/{table}.md     a table for readers, in Markdown
+    results/{scale}/tables/{table}.json   where it comes from
+    results/{scale}/claims.csv, .md       a row per claim: estimate, interval, verdict, rule, figure
+"""
+
+
+rule tabulate:
+    input:
+        table=lambda w: SETUP.tables(w.table),
+    output:
+        markdown=report(
+            "results/{scale}/tables/{table}.md",
+            caption="../docs/report/table.rst",
+            category="Tables",
+            labels={"table": "{table}", "scale": "{scale}"},
+        ),
+        sidecar="results/{scale}/tables/{table}.json",
+    log:
+        "logs/tabulate/{scale}/{table}.log",
+    benchmark:
+        "benchmarks/runs/tabulate/{scale}/{table}.tsv"
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        context=lambda w: SETUP.figure_context(w.table),
+    message:
+        "Writing the table {wildcards.table}"
+    shell:
+        "python scripts/table_{wildcards.table}.py --table {input.table:q} "
+        "--context {params.context:q} --markdown {output.markdown:q} "
+        "--sidecar {output.sidecar:q} --log {log:q}"
+
+
+rule judge_claims:
+    input:
+        table=SETUP.all_tables,
+    output:
+        claims=report(
+            "results/{scale}/claims.csv",
+            caption="../docs/report/claims.rst",
+            category="Claims",
+            labels={"scale": "{scale}"},
+        ),
+        markdown="results/{scale}/claims.md",
+    log:
+        "logs/judge_claims/{scale}.log",
+    benchmark:
+        "benchmarks/runs/judge_claims/{scale}.tsv"
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        code=SETUP.code["judge_claims"],
+    message:
+        "Judging the papers' claims"
+    shell:
+        "python scripts/judge_claims.py --table {input.table:q} --scale {wildcards.scale} "
+        "--claims {output.claims:q} --markdown {output.markdown:q} --log {log:q}"

@@ -1,0 +1,184 @@
+"""Draw bounds and test loss against width with all nets at the same training loss.
+
+At the stop, narrow nets have trained longer than wide ones and still have a larger training loss.
+Here each curve shows the nets when their training loss first falls to a common target. Between the
+kept checkpoints around that, each quantity is interpolated linearly in its logarithm over that of
+the training loss: the losses of neighbouring checkpoints can differ by several times.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.figures import LOOKS, Look, corner_note, draw_seeds, draw_threshold, plain_log_axis, width_axis
+from pipeline.plot_command import Context, Tables, plot_tables_command
+from pipeline.width_figures import (
+    BOUNDS,
+    Facts,
+    bound_label,
+    curve_facts,
+    loss_label,
+    prepared,
+    rank_correlation,
+    shades,
+)
+
+PAPER_ITEM = "none; Khromov & Singh, ICLR 2024, Figures S12 and S13 at equal training loss"
+
+_EXPERIMENTS = ("double_descent", "double_descent_mse")
+_SHOWN = ("c_upper", "c_lower", "test_loss")
+_MEASURED = [*BOUNDS, "test_loss", "epoch"]
+_TARGETS = 5
+"""At most so many curves are drawn for each loss."""
+_STOP = Look("#7A7A7A", "s", ":", "at the stop")
+
+
+def complete_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of runs without any infinite or missing number."""
+    data = prepared(table)
+    finite = np.isfinite(data[[*BOUNDS, "train_loss", "test_loss"]]).all(axis=1)
+    return data[finite.groupby([data["width"], data["seed"]]).transform("all")]
+
+
+def targets(data: pd.DataFrame, threshold: float) -> dict[int, float]:
+    """Training losses that nets are compared at, by the least width from which on all reach them.
+
+    That of a width is the least loss that every net at least so wide reaches at some kept
+    checkpoint. Widths are those up to the threshold, or the narrowest one if there are none, from
+    the narrowest to the widest of them in at most ``_TARGETS`` steps.
+    """
+    least = data.groupby(["width", "seed"])["train_loss"].min().groupby("width").max()
+    reached = least[::-1].cummax()[::-1]
+    widths = [width for width in reached.index if width <= threshold] or [reached.index[0]]
+    steps = np.linspace(0, len(widths) - 1, min(_TARGETS, len(widths)))
+    return {int(widths[round(step)]): float(reached[widths[round(step)]]) for step in steps}
+
+
+def matched(data: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Each run at the training loss ``target``, for the widths of which all seeds reach it."""
+    runs = data.sort_values("epoch").groupby(["width", "seed"])
+    rows = [{"width": w, "seed": s} | _crossing(run, target) for (w, s), run in runs]
+    found = pd.DataFrame(rows).assign(stop_reason="matched")
+    return found[found["epoch"].notna().groupby(found["width"]).transform("all")]
+
+
+def _crossing(run: pd.DataFrame, target: float) -> dict[str, float]:
+    """A run, in the order of epochs, at ``target``; NaN if it does not reach it."""
+    below = np.flatnonzero(run["train_loss"] <= target)
+    if len(below) == 0:
+        return dict.fromkeys([*_MEASURED, "step"], np.nan)
+    after = run.iloc[below[0]]
+    if below[0] == 0:
+        return after[_MEASURED].to_dict() | {"step": 1.0}
+    before = run.iloc[below[0] - 1]
+    step = float(before["train_loss"] / after["train_loss"])
+    part = np.log(before["train_loss"] / target) / np.log(step)
+    between = {
+        name: float(before[name] ** (1 - part) * after[name] ** part) for name in _MEASURED[:-1]
+    }
+    # epochs start at 0, which has no logarithm
+    epoch = float(before["epoch"] + part * (after["epoch"] - before["epoch"]))
+    return between | {"epoch": epoch, "step": step}
+
+
+def at_stop(data: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """The last checkpoint of each run, and whether it is at the epoch cap."""
+    last = data.loc[data.groupby(["width", "seed"])["epoch"].idxmax()]
+    capped = last["epoch"] >= settings["training"]["max_epochs"]
+    return last.assign(stop_reason=np.where(capped, "epoch_cap", "gradient_norm"))
+
+
+def draw(tables: Tables, context: Context) -> Figure:
+    """A column for each loss function; C_upper, C_lower and test loss from above."""
+    figure, panels = plt.subplots(3, 2, figsize=(6.9, 6.6), layout="constrained", sharex="col")
+    letters = iter("abcdef")
+    for row, name in enumerate(_SHOWN):
+        for column, experiment in enumerate(_EXPERIMENTS):
+            panels[row, column].set_title(next(letters))
+    for column, (experiment, data, settings) in enumerate(_columns(tables, context)):
+        _draw_column(panels[:, column], data, settings)
+    note = "line: mean over seeds, band: ±1 std, interpolated between checkpoints; hollow: epoch cap"
+    seeds = tables[f"{_EXPERIMENTS[0]}_epochs"]["seed"].nunique()
+    corner_note(figure, f"{context['scale']} scale, {seeds} seeds; {note}")
+    return figure
+
+
+def _columns(tables: Tables, context: Context) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    for name in _EXPERIMENTS:
+        yield name, complete_runs(tables[f"{name}_epochs"]), context["settings"][name]
+
+
+def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> None:
+    losses = targets(data, settings["threshold_width"])
+    looks = shades([f"{loss:.2g}  (width {width} on)" for width, loss in losses.items()])
+    for axes, name in zip(panels, _SHOWN, strict=True):
+        draw_seeds(axes, at_stop(data, settings), "width", name, _STOP)
+        for loss, look in zip(losses.values(), looks, strict=True):
+            draw_seeds(axes, matched(data, loss), "width", name, look)
+        plain_log_axis(axes)
+        width_axis(axes, sorted(data["width"].unique()))
+        draw_threshold(axes, settings["threshold_width"])
+    units = bound_label(settings, "").strip()
+    for axes, name in zip(panels, _SHOWN, strict=True):
+        short = LOOKS[name].label.split("  ")[0] if name in LOOKS else f"test {loss_label(settings)}"
+        axes.set_ylabel(f"{short} {units}" if name in LOOKS else short)
+    panels[-1].set_xlabel("width")
+    _legend(panels[0], loss_label(settings))
+
+
+def _legend(axes: Axes, loss: str) -> None:
+    axes.figure.canvas.draw_idle()
+    axes.legend(
+        title=f"training {loss}",
+        title_fontsize=7,
+        alignment="left",
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.08),
+        ncols=2,
+    )
+
+
+def facts(tables: Tables, context: Context) -> Facts:
+    """Peaks at the stop and at each target, and the widths that a target leaves out."""
+    return {
+        name: {
+            "at_the_stop": _curves(at_stop(data, settings)),
+            "at_equal_training_loss": [
+                _at_target(data, width, loss)
+                for width, loss in targets(data, settings["threshold_width"]).items()
+            ],
+        }
+        for name, data, settings in _columns(tables, context)
+    }
+
+
+def _at_target(data: pd.DataFrame, width: int, loss: float) -> Facts:
+    found = matched(data, loss)
+    missing = sorted(set(data["width"]) - set(found["width"]))
+    return {
+        "training_loss": loss,
+        "reached_from_width": width,
+        "widths_left_out": [int(one) for one in missing],
+        "mean_epoch": {str(w): float(e) for w, e in found.groupby("width")["epoch"].mean().items()},
+        "largest_ratio_of_losses_interpolated_between": float(found["step"].max()),
+    } | _curves(found)
+
+
+def _curves(data: pd.DataFrame) -> Facts:
+    peaks = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss")}
+    return peaks | {
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in BOUNDS
+        }
+    }
+
+
+if __name__ == "__main__":
+    plot_tables_command(
+        draw, facts, figure="double_descent_matched", paper_item=PAPER_ITEM, description=__doc__
+    )

@@ -1,0 +1,80 @@
+"""The largest Jacobian norm over the data and over a great many points between them."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lipschitz.bounds import upper_bound
+from lipschitz.bounds.extended import lower_bound_over
+from lipschitz.point_sets import convex_combinations
+from pipeline.checkpoints import checkpoints_at
+from pipeline.progress import LOG
+from pipeline.runs import Run
+from pipeline.seeds import derive_seed
+from pipeline.studies import ExtendedSet
+from pipeline.study_command import Arrays, runs_command
+
+_ROUNDING = 1e-6
+"""Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
+
+Chunks = Callable[[], Iterable[Tensor]]
+
+
+def study(settings: ExtendedSet, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
+    """A row per run, seed, epoch and set of points; ``all`` is the union of the others.
+
+    Source: Khromov & Singh, ICLR 2024, Figure 1. All nets are measured at the same points. Raises
+    ``ValueError`` where C_S* exceeds C_upper.
+    """
+    rows = []
+    for run in runs:
+        few = settings.of(run.experiment)
+        sets = point_sets(settings, run, arrays)
+        for seed, epoch, model in checkpoints_at(run, few.epochs, few.seeds):
+            place = run.about | {"seed": seed, "epoch": epoch}
+            measured = measure(model, sets)
+            rows += [place | row for row in measured]
+            LOG.info(
+                "%s, seed %d, epoch %d: %.6g at training points, %.6g in all",
+                *(run.experiment, seed, epoch, measured[0]["maximum"], measured[-1]["maximum"]),
+            )
+    return pd.DataFrame(rows)
+
+
+def point_sets(settings: ExtendedSet, run: Run, arrays: Arrays) -> dict[str, Chunks]:
+    """The four sets that make S*, each to be gone through as often as needed."""
+    few = settings.of(run.experiment)
+    sets: dict[str, Chunks] = {}
+    for part in ("train", "test"):
+        x = run.points(arrays, part).x
+        seed = derive_seed(settings.seed, f"convex_{part}")
+
+        def combinations(x: Tensor = x, seed: int = seed) -> Iterator[Tensor]:
+            generator = torch.Generator().manual_seed(seed)
+            return convex_combinations(x, settings.weights, few.combinations, generator)
+
+        sets |= {part: lambda x=x: [x], f"convex_{part}": combinations}
+    return {name: sets[name] for name in ("train", "test", "convex_train", "convex_test")}
+
+
+def measure(model: nn.Sequential, sets: dict[str, Chunks]) -> list[dict[str, Any]]:
+    """Number of points, largest and mean Jacobian norm of each set, and of their union."""
+    found = {name: lower_bound_over(model, chunks()) for name, chunks in sets.items()}
+    rows = [
+        {"points": name, "count": one.count, "maximum": one.max, "mean": one.mean}
+        for name, one in found.items()
+    ]
+    count = sum(one.count for one in found.values())
+    mean = sum(one.count * one.mean for one in found.values()) / count
+    largest = max(one.max for one in found.values())
+    upper = upper_bound(model, tuple(found["train"].worst.shape)).value
+    if not largest <= upper * (1 + _ROUNDING):
+        raise ValueError(f"C_S* = {largest!r} exceeds C_upper = {upper!r}, which cannot be")
+    return [*rows, {"points": "all", "count": count, "maximum": largest, "mean": mean}]
+
+
+if __name__ == "__main__":
+    runs_command(study, ExtendedSet, __doc__)
