@@ -22,8 +22,8 @@ rule train:
         "logs/train/{scale}/{experiment}/noise~{noise}/width~{width}.log",
     benchmark:
         "benchmarks/runs/train/{scale}/{experiment}/noise~{noise}/width~{width}.tsv"
-    # widest first: the longest job decides when the last one ends
-    priority: lambda w: int(w.width)
+    # longest first: the longest job decides when the last one ends
+    priority: lambda w: SETUP.training_cost(w.experiment, int(w.width))
     conda:
         "../envs/environment.yaml"
     threads: 1

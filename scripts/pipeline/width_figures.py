@@ -29,7 +29,7 @@ Facts = dict[str, Any]
 
 _LOSSES = {"cross_entropy": "cross-entropy (nats)", "mean_squared_error": "squared error"}
 _OUTPUTS = {"cross_entropy": "logits", "mean_squared_error": "outputs"}
-_PARAMETERS = {"cross_entropy": "points", "mean_squared_error": r"points$\times$outputs"}
+_PARAMETERS = {"cross_entropy": "points", "mean_squared_error": "points × outputs"}
 _MARKERS = "osD^vP<X>hd*"
 
 

@@ -180,6 +180,13 @@ class WorkflowSetup:
         text = (ROOT / "docs" / "captions" / f"{figure}.txt").read_text().strip()
         return f"{text} Scale: {self.config.scale}."
 
+    def training_cost(self, experiment: str, width: int) -> int:
+        """Cost of a training job that runs to the cap, to compare it with that of others."""
+        setup = self.config.setup(experiment)
+        weights = setup.model.hidden_layers * (width + 100)  # narrow nets are bound by overhead
+        penalised = 6 if setup.training.jacobian_penalty else 1
+        return weights * setup.seeds * setup.training.max_epochs * penalised
+
     def training_memory_mb(self, experiment: str, width: int) -> int:
         """Memory of a training job: the interpreter, and activations with their derivatives."""
         setup = self.config.setup(experiment)

@@ -88,6 +88,30 @@ def test_each_strength_of_regularisation_is_trained_once(project, monkeypatch, s
     assert sum('"regularisation":null' in text for text in settings) == 1
 
 
+def trained(workflow):
+    return sorted(str(job.output.summary) for job in workflow.dag.jobs if job.rule.name == "train")
+
+
+def test_figures_that_need_the_same_net_share_it(project, monkeypatch):
+    """Four figures of one sweep need no more training than one of them."""
+    one = build(project, monkeypatch, ("figures/double_descent.pdf",), scale="laptop")
+    several = [f"figures/{n}.pdf" for n in ("double_descent", "initialisation", "sandwich", "adversarial")]
+    assert trained(build(project, monkeypatch, tuple(several), scale="laptop")) == trained(one)
+    depth = trained(build(project, monkeypatch, ("figures/sample_size.pdf",), scale="laptop"))
+    assert "results/laptop/double_descent/noise~0/width~256/run.json" in depth
+
+
+def test_every_run_of_every_figure_is_trained_once(project, monkeypatch):
+    workflow = build(project, monkeypatch, ("figures", "tables", "claims"), scale="laptop")
+    settings = [
+        (job.params.settings, str(job.input.labels), job.wildcards.width)
+        for job in workflow.dag.jobs
+        if job.rule.name == "train"
+    ]
+    assert len(set(settings)) == len(settings)
+    assert count(workflow)["judge_claims"] == 1
+
+
 def test_scales_never_share_results(project, monkeypatch):
     outputs = {}
     for scale in ("smoke", "laptop"):
