@@ -8,10 +8,11 @@ CORES ?= all
 SCALE ?=
 VENV := .venv
 BIN := $(VENV)/bin
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --quiet host reason $(if $(SCALE),--config scale=$(SCALE)) --
+SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
+SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures test test-fast lint format docs bench report FORCE
+.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -23,6 +24,13 @@ environment: $(VENV)/.complete ## make the Python environment .venv, and nothing
 
 figures: $(VENV)/.complete ## make all figures
 	$(SNAKEMAKE)
+
+tables: $(VENV)/.complete ## make all tables for readers
+	$(SNAKEMAKE) tables
+
+claims: $(VENV)/.complete ## judge what the papers claim, and print the verdicts
+	$(SNAKEMAKE) claims
+	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims_report $(SCALE)
 
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
@@ -49,6 +57,13 @@ format: $(VENV)/.complete-dev ## format all code
 docs: $(VENV)/.complete-dev ## generate the references of settings and rules from the code
 	PYTHONPATH=scripts $(BIN)/python -m pipeline.config_reference
 	PYTHONPATH=scripts $(BIN)/python -m pipeline.rule_reference
+
+costs: $(VENV)/.complete ## write docs/costs.md, time and memory of every figure, from the jobs that have run
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.costs $(if $(MACHINE),--machine "$(MACHINE)")
+
+gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all figures at laptop scale
+	$(SNAKEMAKE_CALL) --config scale=laptop -- figures claims
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.gallery $(if $(MACHINE),--machine "$(MACHINE)")
 
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))

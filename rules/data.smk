@@ -17,6 +17,8 @@ rule prepare_data:
         "logs/prepare_data/{dataset}.log",
     benchmark:
         "benchmarks/runs/prepare_data/{dataset}.tsv"
+    # before all training, which waits for it
+    priority: 10**12
     localrule: True
     conda:
         "../envs/environment.yaml"
@@ -38,6 +40,8 @@ rule inject_noise:
         "logs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.log",
     benchmark:
         "benchmarks/runs/inject_noise/{dataset}/{kind}~{seed}/noise~{noise}.tsv"
+    # before all training, which waits for it
+    priority: 10**12
     localrule: True
     conda:
         "../envs/environment.yaml"

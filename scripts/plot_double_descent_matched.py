@@ -15,11 +15,20 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures import LOOKS, Look, corner_note, draw_seeds, draw_threshold, plain_log_axis, width_axis
+from pipeline.figures import (
+    LOOKS,
+    Look,
+    corner_note,
+    draw_seeds,
+    draw_threshold,
+    plain_log_axis,
+    width_axis,
+)
 from pipeline.plot_command import Context, Tables, plot_tables_command
 from pipeline.width_figures import (
     BOUNDS,
     Facts,
+    at_stop,
     bound_label,
     curve_facts,
     loss_label,
@@ -49,12 +58,14 @@ def targets(data: pd.DataFrame, threshold: float) -> dict[int, float]:
     """Training losses that nets are compared at, by the least width from which on all reach them.
 
     That of a width is the least loss that every net at least so wide reaches at some kept
-    checkpoint. Widths are those up to the threshold, or the narrowest one if there are none, from
-    the narrowest to the widest of them in at most ``_TARGETS`` steps.
+    checkpoint. At most ``_TARGETS`` widths are taken, evenly from the narrowest to the widest up to
+    the threshold, or the narrowest alone if all are above.
     """
     least = data.groupby(["width", "seed"])["train_loss"].min().groupby("width").max()
-    reached = least[::-1].cummax()[::-1]
-    widths = [width for width in reached.index if width <= threshold] or [reached.index[0]]
+    reached = least[::-1].cummax()[::-1].drop_duplicates()
+    widths = [width for width in reached.index if width <= threshold] or list(reached.index[:1])
+    if not widths:
+        return {}
     steps = np.linspace(0, len(widths) - 1, min(_TARGETS, len(widths)))
     return {int(widths[round(step)]): float(reached[widths[round(step)]]) for step in steps}
 
@@ -78,29 +89,18 @@ def _crossing(run: pd.DataFrame, target: float) -> dict[str, float]:
     before = run.iloc[below[0] - 1]
     step = float(before["train_loss"] / after["train_loss"])
     part = np.log(before["train_loss"] / target) / np.log(step)
-    between = {
-        name: float(before[name] ** (1 - part) * after[name] ** part) for name in _MEASURED[:-1]
-    }
+    between = {name: float(before[name] ** (1 - part) * after[name] ** part) for name in _MEASURED[:-1]}
     # epochs start at 0, which has no logarithm
     epoch = float(before["epoch"] + part * (after["epoch"] - before["epoch"]))
     return between | {"epoch": epoch, "step": step}
 
 
-def at_stop(data: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
-    """The last checkpoint of each run, and whether it is at the epoch cap."""
-    last = data.loc[data.groupby(["width", "seed"])["epoch"].idxmax()]
-    capped = last["epoch"] >= settings["training"]["max_epochs"]
-    return last.assign(stop_reason=np.where(capped, "epoch_cap", "gradient_norm"))
-
-
 def draw(tables: Tables, context: Context) -> Figure:
     """A column for each loss function; C_upper, C_lower and test loss from above."""
     figure, panels = plt.subplots(3, 2, figsize=(6.9, 6.6), layout="constrained", sharex="col")
-    letters = iter("abcdef")
-    for row, name in enumerate(_SHOWN):
-        for column, experiment in enumerate(_EXPERIMENTS):
-            panels[row, column].set_title(next(letters))
-    for column, (experiment, data, settings) in enumerate(_columns(tables, context)):
+    for letter, axes in zip("abcdef", panels.flat, strict=True):
+        axes.set_title(letter)
+    for column, (_, data, settings) in enumerate(_columns(tables, context)):
         _draw_column(panels[:, column], data, settings)
     note = "line: mean over seeds, band: ±1 std, interpolated between checkpoints; hollow: epoch cap"
     seeds = tables[f"{_EXPERIMENTS[0]}_epochs"]["seed"].nunique()
@@ -115,24 +115,27 @@ def _columns(tables: Tables, context: Context) -> Iterator[tuple[str, pd.DataFra
 
 def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> None:
     losses = targets(data, settings["threshold_width"])
-    looks = shades([f"{loss:.2g}  (width {width} on)" for width, loss in losses.items()])
+    looks = shades([f"{loss:.2g}  (width ≥ {width})" for width, loss in losses.items()])
+    stop = at_stop(data, settings)
     for axes, name in zip(panels, _SHOWN, strict=True):
-        draw_seeds(axes, at_stop(data, settings), "width", name, _STOP)
+        draw_seeds(axes, stop, "width", name, _STOP)
         for loss, look in zip(losses.values(), looks, strict=True):
             draw_seeds(axes, matched(data, loss), "width", name, look)
         plain_log_axis(axes)
         width_axis(axes, sorted(data["width"].unique()))
         draw_threshold(axes, settings["threshold_width"])
-    units = bound_label(settings, "").strip()
-    for axes, name in zip(panels, _SHOWN, strict=True):
-        short = LOOKS[name].label.split("  ")[0] if name in LOOKS else f"test {loss_label(settings)}"
-        axes.set_ylabel(f"{short} {units}" if name in LOOKS else short)
+        axes.set_ylabel(_label(name, settings))
     panels[-1].set_xlabel("width")
     _legend(panels[0], loss_label(settings))
 
 
+def _label(name: str, settings: dict[str, Any]) -> str:
+    if name == "test_loss":
+        return f"test {loss_label(settings)}"
+    return bound_label(settings, LOOKS[name].label.split("  ")[0])
+
+
 def _legend(axes: Axes, loss: str) -> None:
-    axes.figure.canvas.draw_idle()
     axes.legend(
         title=f"training {loss}",
         title_fontsize=7,

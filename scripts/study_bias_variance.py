@@ -3,6 +3,7 @@
 After Khromov & Singh, ICLR 2024, Figures 8, S18 and S20 and appendix S4.1.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def _interval(settings: BiasVariance, values: Tensor) -> tuple[float, float]:
     return found.low, found.high
 
 
-def _bounds(models: list[nn.Module], train: Tensor, test: Tensor) -> dict[str, float]:
+def _bounds(models: Sequence[nn.Module], train: Tensor, test: Tensor) -> dict[str, float]:
     """Lipschitz constants and the bounds of the variance that they give.
 
     ``bound_paper`` is the paper's, with the squared mean of the constants of the seeds in place of
@@ -64,7 +65,9 @@ def _bounds(models: list[nn.Module], train: Tensor, test: Tensor) -> dict[str, f
     """
     lower = torch.tensor([jacobian_norms(model, train).max() for model in models], dtype=torch.float64)
     chains = [relu_chain(linear_weights(model)) for model in models]
-    upper = torch.tensor([CHAIN_METHODS["autolip"](chain).value for chain in chains], dtype=torch.float64)
+    upper = torch.tensor(
+        [CHAIN_METHODS["autolip"](chain).value for chain in chains], dtype=torch.float64
+    )
     of_mean = {
         "": jacobian_norms(mean_function(models), train).max().item(),
         "upper_": upper.mean().item(),
@@ -75,21 +78,18 @@ def _bounds(models: list[nn.Module], train: Tensor, test: Tensor) -> dict[str, f
         "c_seed_square_mean": lower.square().mean().item(),
     }
     references = {"zero": torch.zeros_like(test[0]), "mean": test.mean(0)}
-    for name, reference in references.items():
-        found[f"variance_at_{name}"] = output_variance(models, reference.unsqueeze(0)).item()
+    for name, point in references.items():
+        found[f"variance_at_{name}"] = output_variance(models, point.unsqueeze(0)).item()
+    kinds = {"zero": ("zero", False), "mean": ("mean", False), "paper": ("zero", True)}
     for mark, constants in (("", lower), ("upper_", upper)):
-        for name, reference, squared in (
-            ("zero", "zero", False),
-            ("mean", "mean", False),
-            ("paper", "zero", True),
-        ):
-            found[f"{mark}bound_{name}"] = variance_bound(
+        for kind, (name, squared_mean) in kinds.items():
+            found[f"{mark}bound_{kind}"] = variance_bound(
                 of_mean[mark],
                 constants,
                 test,
-                references[reference],
-                found[f"variance_at_{reference}"],
-                squared_mean=squared,
+                references[name],
+                found[f"variance_at_{name}"],
+                squared_mean=squared_mean,
             )
     return found
 

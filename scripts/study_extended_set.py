@@ -1,6 +1,7 @@
 """The largest Jacobian norm over the data and over a great many points between them."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from lipschitz.bounds import upper_bound
 from lipschitz.bounds.extended import lower_bound_over
 from lipschitz.point_sets import convex_combinations
+from lipschitz.threads import map_single_threaded
 from pipeline.checkpoints import checkpoints_at
 from pipeline.progress import LOG
-from pipeline.runs import Run
+from pipeline.runs import Checkpoint, Run
 from pipeline.seeds import derive_seed
 from pipeline.studies import ExtendedSet
 from pipeline.study_command import Arrays, runs_command
@@ -20,7 +22,7 @@ from pipeline.study_command import Arrays, runs_command
 _ROUNDING = 1e-6
 """Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
 
-Chunks = Callable[[], Iterable[Tensor]]
+PointSets = Mapping[str, Callable[[], Iterable[Tensor]]]
 
 
 def study(settings: ExtendedSet, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
@@ -33,34 +35,40 @@ def study(settings: ExtendedSet, arrays: Arrays, runs: list[Run]) -> pd.DataFram
     for run in runs:
         few = settings.of(run.experiment)
         sets = point_sets(settings, run, arrays)
-        for seed, epoch, model in checkpoints_at(run, few.epochs, few.seeds):
-            place = run.about | {"seed": seed, "epoch": epoch}
-            measured = measure(model, sets)
-            rows += [place | row for row in measured]
+
+        def of_net(net: Checkpoint, run: Run = run, sets: PointSets = sets) -> list[dict[str, Any]]:
+            measured = measure(net.model, sets)
             LOG.info(
                 "%s, seed %d, epoch %d: %.6g at training points, %.6g in all",
-                *(run.experiment, seed, epoch, measured[0]["maximum"], measured[-1]["maximum"]),
+                *(run.experiment, net.seed, net.epoch),
+                *(measured[0]["maximum"], measured[-1]["maximum"]),
             )
+            return [run.about | {"seed": net.seed, "epoch": net.epoch} | row for row in measured]
+
+        nets = checkpoints_at(run, few.epochs, few.seeds)
+        rows += [row for found in map_single_threaded(of_net, nets) for row in found]
     return pd.DataFrame(rows)
 
 
-def point_sets(settings: ExtendedSet, run: Run, arrays: Arrays) -> dict[str, Chunks]:
+def point_sets(settings: ExtendedSet, run: Run, arrays: Arrays) -> PointSets:
     """The four sets that make S*, each to be gone through as often as needed."""
-    few = settings.of(run.experiment)
-    sets: dict[str, Chunks] = {}
-    for part in ("train", "test"):
-        x = run.points(arrays, part).x
-        seed = derive_seed(settings.seed, f"convex_{part}")
-
-        def combinations(x: Tensor = x, seed: int = seed) -> Iterator[Tensor]:
-            generator = torch.Generator().manual_seed(seed)
-            return convex_combinations(x, settings.weights, few.combinations, generator)
-
-        sets |= {part: lambda x=x: [x], f"convex_{part}": combinations}
-    return {name: sets[name] for name in ("train", "test", "convex_train", "convex_test")}
+    data = {part: run.points(arrays, part).x for part in ("train", "test")}
+    itself = {part: partial(_whole, x) for part, x in data.items()}
+    between = {f"convex_{part}": partial(_between, settings, run, part, x) for part, x in data.items()}
+    return itself | between
 
 
-def measure(model: nn.Sequential, sets: dict[str, Chunks]) -> list[dict[str, Any]]:
+def _whole(x: Tensor) -> list[Tensor]:
+    return [x]
+
+
+def _between(settings: ExtendedSet, run: Run, part: str, x: Tensor) -> Iterator[Tensor]:
+    generator = torch.Generator().manual_seed(derive_seed(settings.seed, f"convex_{part}"))
+    count = settings.of(run.experiment).combinations
+    return convex_combinations(x, settings.weights, count, generator)
+
+
+def measure(model: nn.Sequential, sets: PointSets) -> list[dict[str, Any]]:
     """Number of points, largest and mean Jacobian norm of each set, and of their union."""
     found = {name: lower_bound_over(model, chunks()) for name, chunks in sets.items()}
     rows = [

@@ -1,23 +1,19 @@
 """Bounds of nets trained with either loss, and of the one with cross-entropy behind its softmax."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import pandas as pd
-import torch
 from torch import nn
 
 from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.training.losses import LOSSES
+from lipschitz.threads import map_single_threaded
 from lipschitz.training.run import Points
 from pipeline.progress import LOG
-from pipeline.runs import Run
+from pipeline.runs import Checkpoint, Run
 from pipeline.studies import LossFunction
 from pipeline.study_command import Arrays, runs_command
-
-LOSS_OF_EXPERIMENT = {
-    "double_descent": "cross_entropy",
-    "double_descent_mse": "mean_squared_error",
-}
+from pipeline.trained_nets import loss_name, outcome
 
 
 def study(settings: LossFunction, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
@@ -27,29 +23,25 @@ def study(settings: LossFunction, arrays: Arrays, runs: list[Run]) -> pd.DataFra
     """
     rows = []
     for run in runs:
-        points, loss = run.points(arrays), LOSS_OF_EXPERIMENT[run.experiment]
-        for seed, epoch, model in run.every_checkpoint():
-            place = run.about | {"seed": seed, "epoch": epoch}
-            train_loss = training_loss(model, points, loss)
-            rows += [
+        points, loss = run.points(arrays), loss_name(run)
+
+        def of_net(
+            net: Checkpoint, run: Run = run, points: Points = points, loss: str = loss
+        ) -> list[dict[str, Any]]:
+            place = run.about | {"points": len(points.y), "seed": net.seed, "epoch": net.epoch}
+            train_loss = outcome(net.model, points, loss).loss
+            return [
                 place | {"quantity": name, "value": value, "train_loss": train_loss}
-                for name, value in quantities(model, points, softmax=loss == "cross_entropy")
+                for name, value in quantities(net.model, points, softmax=loss == "cross_entropy")
             ]
+
+        found = map_single_threaded(of_net, list(run.every_checkpoint()))
+        rows += [row for net in found for row in net]
         LOG.info("%s at width %d: %d rows so far", run.experiment, run.width, len(rows))
     return pd.DataFrame(rows)
 
 
-def training_loss(model: nn.Module, points: Points, loss: str) -> float:
-    """Mean over the points, as in training."""
-    with torch.no_grad():
-        logits = model(points.x).T.unsqueeze(0)  # (1, classes, points)
-    onehot = nn.functional.one_hot(points.y.long(), logits.shape[1]).T.to(logits.dtype)
-    return float(LOSSES[loss].values(logits, onehot).double().mean())
-
-
-def quantities(
-    model: nn.Sequential, points: Points, *, softmax: bool
-) -> Iterator[tuple[str, float]]:
+def quantities(model: nn.Sequential, points: Points, *, softmax: bool) -> Iterator[tuple[str, float]]:
     """Names and values of the bounds of one net."""
     lower = lower_bound(model, points.x)
     yield "c_lower", lower.max

@@ -29,7 +29,10 @@ def study(settings: OutOfDistribution, arrays: Arrays, runs: list[Run]) -> pd.Da
             for radius in settings.radii:
                 generator = torch.Generator().manual_seed(derive_seed(settings.seed, part))
                 noisy = Points(gaussian_neighbours(clean.x, radius, generator), clean.y)
-                bound, result = lower_bound(net.model, noisy.x), outcome(net.model, noisy, loss_name(run))
+                bound, result = (
+                    lower_bound(net.model, noisy.x),
+                    outcome(net.model, noisy, loss_name(run)),
+                )
                 yield {
                     "points": part,
                     "radius": radius,

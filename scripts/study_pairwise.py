@@ -1,12 +1,16 @@
 """The largest Jacobian norm at the training points against the steepest secant between them."""
 
+from typing import Any
+
 import pandas as pd
+from torch import Tensor
 
 from lipschitz.bounds import lower_bound
 from lipschitz.bounds.pairwise import pairwise_lower_bound
+from lipschitz.threads import map_single_threaded
 from pipeline.checkpoints import checkpoints_at
 from pipeline.progress import LOG
-from pipeline.runs import Run
+from pipeline.runs import Checkpoint, Run
 from pipeline.studies import Pairwise
 from pipeline.study_command import Arrays, runs_command
 
@@ -16,11 +20,15 @@ def study(settings: Pairwise, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         x = run.points(arrays).x
-        for seed, epoch, model in checkpoints_at(run, settings.epochs):
-            secant = pairwise_lower_bound(model, x)
-            bounds = {"c_lower": lower_bound(model, x).max, "c_pairwise": secant.value}
-            rows.append(run.about | {"seed": seed, "epoch": epoch} | bounds | {"pairs": secant.pairs})
-            LOG.info("seed %d, epoch %d: %s", seed, epoch, bounds)
+
+        def row(net: Checkpoint, run: Run = run, x: Tensor = x) -> dict[str, Any]:
+            secant = pairwise_lower_bound(net.model, x)
+            lower = lower_bound(net.model, x).max
+            LOG.info("seed %d, epoch %d: %.6g, %.6g", net.seed, net.epoch, lower, secant.value)
+            bounds = {"c_lower": lower, "c_pairwise": secant.value, "pairs": secant.pairs}
+            return run.about | {"seed": net.seed, "epoch": net.epoch} | bounds
+
+        rows += map_single_threaded(row, checkpoints_at(run, settings.epochs))
     return pd.DataFrame(rows)
 
 

@@ -20,7 +20,7 @@ def study(settings: TheoryBounds, arrays: Arrays, runs: list[Run]) -> pd.DataFra
     rows = []
     for run in runs:
         x = run.points(arrays).x
-        about = run.about | {"diameter": diameter(x), "points": len(x)}
+        about = run.about | {"points": len(x), "diameter": diameter(x)}
         for seed, epoch, model in run.every_checkpoint():
             here = parameter_jacobian_norms(model, x).max().item()
             rows.append(about | {"seed": seed, "epoch": epoch, "c_theta": here})
@@ -28,7 +28,7 @@ def study(settings: TheoryBounds, arrays: Arrays, runs: list[Run]) -> pd.DataFra
     table = pd.DataFrame(rows)
     by_seed = table.groupby(["experiment", "variant", "noise", "width", "seed"])["c_theta"]
     table["c_theta_running"] = by_seed.cummax()
-    return table[[*list(runs[0].about), "seed", "epoch", "c_theta", "c_theta_running", "diameter", "points"]]
+    return table
 
 
 def diameter(x: Tensor) -> float:

@@ -35,12 +35,12 @@ COLUMNS = [
 ]
 
 _INTERVALS = (
-    "A number in [brackets] is a 95 % interval, over seeds for trained nets. It decides by the rule in "
-    "claims.csv: the claim holds if the interval lies within the rule's limits, does not hold if it lies "
-    "outside, and holds in part if it lies across one. A claim of several parts holds if all that could "
-    "be tested do, does not hold if none does even in part, and else holds in part; the number is that of "
-    "the first part. Four seeds give short intervals, and many claims are judged at once: a verdict near "
-    "its limit is no proof."
+    "Numbers in brackets are 95 % intervals, over seeds for trained nets. Each verdict follows from the "
+    "rule in claims.csv: the claim holds if the interval lies within the rule's limits, does not hold "
+    "if it lies outside, and holds in part if it lies across one. A claim of several parts holds if all "
+    "that could be tested do, does not hold if none does even in part, and else holds in part; the "
+    "number shown is that of the first part, and all stand below the table. Four seeds give short "
+    "intervals, and many claims are judged at once: a verdict near its limit is no proof."
 )
 
 _SMOKE = (
@@ -95,6 +95,9 @@ def markdown(claims: pd.DataFrame, scale: str, link: Link) -> str:
     parts += [_INTERVALS, ""]
     for source, rows in claims.groupby("source", sort=False):
         parts += [f"## {source}", "", markdown_table(_shown(rows, link)), ""]
+        tested = rows[rows["estimate"].notna() & rows["reason"].astype(bool)]
+        if (rows["reported"] != "").any() and len(tested):
+            parts += [f"- {row['claim']}: {row['reason']}." for _, row in tested.iterrows()] + [""]
     return "\n".join(parts)
 
 
@@ -109,7 +112,9 @@ def plain(claims: pd.DataFrame, scale: str) -> str:
                 width=100,
                 subsequent_indent="    ",
             )
-            lines += _details(row)
+            lines += textwrap.wrap(
+                beside_paper(row), 100, initial_indent="    ", subsequent_indent="    "
+            )
     note = ["", _SMOKE.replace("**", "")] if scale == "smoke" else []
     return "\n".join([*lines, "", f"Scale {scale}: {totals(claims)}.", *note, ""])
 
@@ -122,23 +127,21 @@ def totals(claims: pd.DataFrame) -> str:
 
 def read_claims(path: Path) -> pd.DataFrame:
     """The table of claims, with empty texts where there are none."""
-    claims = pd.read_csv(path)
     texts = ["reported", "unit", "rule", "figure", "reason"]
-    return claims.assign(**{name: claims[name].fillna("").astype(str) for name in texts})
+    claims = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
+    return claims.fillna(dict.fromkeys(texts, ""))
 
 
-def _details(row: "pd.Series[str]") -> list[str]:
+def beside_paper(row: "pd.Series[str]") -> str:
+    """The number of a claim or why there is none, and what the paper has."""
     here = f"here {_number(row)} ({row['unit']})" if _number(row) else str(row["reason"])
-    paper = f"; paper: {row['reported']}" if row["reported"] else ""
-    return textwrap.wrap(f"{here}{paper}", 100, initial_indent="    ", subsequent_indent="    ")
+    return here + (f"; paper: {row['reported']}" if row["reported"] else "")
 
 
 def _shown(rows: pd.DataFrame, link: Link) -> pd.DataFrame:
     shown = []
     for _, row in rows.iterrows():
-        target = link(row["figure"])
         here = f"{_number(row)}: {row['unit']}" if _number(row) else row["reason"]
-        figure = f"[{row['figure']}]({target})" if target else row["figure"]
         shown.append(
             {
                 "": row["claim"],
@@ -146,11 +149,20 @@ def _shown(rows: pd.DataFrame, link: Link) -> pd.DataFrame:
                 "paper": row["reported"],
                 "here": here,
                 "verdict": f"**{row['verdict']}**",
-                "figure": figure,
+                "figure": ", ".join(_linked(name, link(name)) for name in figures_of(row["figure"])),
             }
         )
     table = pd.DataFrame(shown)
     return table if table["paper"].any() else table.drop(columns="paper")
+
+
+def figures_of(entry: str) -> list[str]:
+    """The names in the column ``figure``."""
+    return entry.split(", ")
+
+
+def _linked(name: str, target: str) -> str:
+    return f"[{name}]({target})" if target else name
 
 
 def _number(row: "pd.Series[float]") -> str:
@@ -161,7 +173,10 @@ def main() -> None:
     """Print the claims of the scale on the command line, or of the one that config.yaml names."""
     default = yaml.safe_load((ROOT / "config.yaml").read_text())["scale"]
     scale = sys.argv[1] if len(sys.argv) > 1 else default
-    print(plain(read_claims(ROOT / "results" / scale / "claims.csv"), scale))
+    path = ROOT / "results" / scale / "claims.csv"
+    if not path.exists():
+        raise SystemExit(f"{path} is missing; make it with: make claims SCALE={scale}")
+    print(plain(read_claims(path), scale))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pipeline.findings import (
     readable,
     select,
 )
-from pipeline.statistics import Interval, peak_location, ratio_interval, spearman
+from pipeline.statistics import Interval, Peak, peak_location, ratio_interval, spearman
 
 LOSSES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
 """What each sweep over widths trains with."""
@@ -33,7 +33,7 @@ def double_descent(tables: Tables) -> Finding:
     """By loss and bound, in the mean over seeds at the stop. Height: the curve falls from its peak by
     more than 5 % to either end (interval of the smaller fall above 0.05). Place: the interval of the
     peak over the width with as many parameters as points (times outputs, for the squared error), and
-    over the peak of the test loss, lies in [1/2, 2]."""
+    over the peak of the test loss, lies in [1/2, 2]; not tested where a peak is at an end."""
     parts = {}
     for table, loss in LOSSES.items():
         for bound in BOUNDS:
@@ -75,20 +75,20 @@ def variance_driven(tables: Tables) -> Finding:
         top["variance_low"] - end["variance_high"],
         top["variance_high"] - end["variance_low"],
     )
-    return judge(Interval(*(fall / (fall + bias) for fall in falls)), least=0.5)
+    shares = [fall / (fall + bias) for fall in falls]
+    return judge(Interval(shares[0], min(shares), max(shares)), least=0.5)
 
 
 def bound_follows_variance(tables: Tables) -> Finding:
-    """The paper's bound of the variance against the variance by width. Holds in three parts: the bound
-    is nowhere below (least ratio at least 1); the rank correlation is at least 0.5; the two peaks are
-    at most a factor 2 apart. Numbers of one set of seeds, without intervals."""
+    """The paper's bound of the variance against the variance by width. Two parts: the rank correlation
+    is at least 0.5; the two peaks are at most a factor 2 apart. Numbers of one set of seeds, without
+    intervals."""
     rows = select(tables, "bias_variance").assign(seed=0)
     peaks = [rows.loc[rows[name].idxmax(), "width"] for name in ("bound_paper", "variance")]
     correlation = spearman(rows, "bound_paper", "variance").estimate
     return combine(
         {
             "rank correlation": attempt(judge_exact, correlation, 0.5),
-            "least ratio": attempt(judge_exact, (rows["bound_paper"] / rows["variance"]).min(), 1),
             "ratio of the peaks' widths": attempt(judge_exact, peaks[0] / peaks[1], 0.5, 2),
         }
     )
@@ -117,10 +117,12 @@ def rise_and_fall_in_noise(tables: Tables) -> Finding:
 
 def noise_moves_threshold(tables: Tables) -> Finding:
     """Rank correlation of the share of swapped labels with the width at which C_lower peaks (mean over
-    seeds of the log). Holds if its interval lies above 0."""
+    seeds of the log). Holds if its interval lies above 0; 0 where the peak stays at one width."""
     rows = select(tables, "label_noise", points="train").dropna(subset=["c_lower"])
     peaks = rows.loc[rows.groupby(["noise", "seed"])["c_lower"].idxmax()]
     peaks = peaks.assign(level=peaks["noise"], log_width=np.log(peaks["width"]))
+    if peaks["noise"].nunique() > 2 and peaks["width"].nunique() == 1:
+        return judge_exact(0.0, least=1e-9)
     found = spearman(peaks, "level", "log_width", x="noise")
     return judge(found, least=1e-9)
 
@@ -201,15 +203,22 @@ def _hump(rows: pd.DataFrame, x: str, column: str) -> Finding:
 def _place(tables: Tables, table: str, column: str) -> Finding:
     rows = select(tables, table, points="train")
     outputs = 10 if table == "double_descent_mse" else 1
-    peak, expected = peak_location(rows, "width", column), threshold(rows, outputs)
+    peak, expected = _inner_peak(rows, column), threshold(rows, outputs)
     return judge(Interval(peak.position / expected, peak.low / expected, peak.high / expected), 0.5, 2)
 
 
 def _beside_test_loss(tables: Tables, table: str, column: str) -> Finding:
     rows = select(tables, table, points="train")
-    own, loss = (peak_location(rows, "width", name) for name in (column, "test_loss"))
+    own, loss = (_inner_peak(rows, name) for name in (column, "test_loss"))
     ratio = Interval(own.position / loss.position, own.low / loss.high, own.high / loss.low)
     return judge(ratio, 0.5, 2)
+
+
+def _inner_peak(rows: pd.DataFrame, column: str) -> Peak:
+    peak = peak_location(rows, "width", column)
+    if not peak.interior:
+        raise UntestedError(f"{readable(column)} has no peak inside of the widths")
+    return peak
 
 
 def _flatter(rows: pd.DataFrame, cap: str, column: str) -> Finding:

@@ -46,6 +46,27 @@ def draw_training(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "
         axes.plot(tail[x], tail[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
 
 
+def draw_geometric(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
+    """Geometric mean with a band of one standard deviation of the logarithm, and a line per seed.
+
+    For curves of which each seed takes off at a time of its own: arithmetic bands reach below zero.
+    """
+    data = data[data[y] > 0].sort_values(x)
+    for _, one in data.groupby("seed"):
+        axes.plot(one[x], one[y], color=look.color, alpha=0.35, linewidth=0.5, linestyle=look.line)
+    logs = np.log(shared_epochs(data, x).set_index(x)[y]).groupby(level=0)
+    mean, deviation = logs.mean(), logs.std().fillna(0)
+    band = np.exp(mean - deviation), np.exp(mean + deviation)
+    axes.fill_between(mean.index, *band, color=look.color, alpha=0.15, linewidth=0)
+    axes.plot(
+        *(mean.index, np.exp(mean)),
+        color=look.color,
+        linestyle=look.line,
+        marker=look.marker,
+        label=look.label,
+    )
+
+
 def epoch_axis(axes: Axes, *, last: float, label: str = "epoch") -> None:
     """Logarithmic from 1 on, with initialisation (0) to the left of it."""
     axes.set_xscale("symlog", linthresh=1, linscale=0.35)
@@ -84,9 +105,9 @@ def category_axis(axes: Axes, labels: Sequence[str]) -> None:
 def ordered_looks(labels: Sequence[str]) -> list[Look]:
     """Looks of an ordered quantity, from dark to light, also in grey."""
     colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, max(2, len(labels))))
-    markers, lines = "osD^vP*X", ("-", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)), "--")
+    markers, lines = "osD^vP*X", ("-", "--", "-.", ":")
     return [
-        Look(mpl.colors.to_hex(colors[i]), markers[i % 8], lines[i % 5], label)
+        Look(mpl.colors.to_hex(colors[i]), markers[i % 8], lines[i % 4], label)
         for i, label in enumerate(labels)
     ]
 

@@ -50,9 +50,11 @@ def exact_constant(first: Tensor, second: Tensor, output_slope: float, at_least:
     """
     w1, w2 = first.detach().double().numpy(), second.detach().double().numpy()
     if np.linalg.matrix_rank(w1) < len(w1):
-        raise ValueError("the rows of the first weight are linearly dependent: not every sign pattern occurs")
+        raise ValueError(
+            "the rows of the first weight are linearly dependent: not every sign pattern occurs"
+        )
     tie = count()
-    waiting = [
+    waiting: list[tuple[float, int, NDArray[np.bool_], Signs]] = [
         (-norm, next(tie), on, ()) for norm, on in _steep_patterns(first, second, at_least)
     ]
     heapq.heapify(waiting)
@@ -72,7 +74,9 @@ def exact_constant(first: Tensor, second: Tensor, output_slope: float, at_least:
     return at_least
 
 
-def _steep_patterns(first: Tensor, second: Tensor, at_least: float) -> Iterator[tuple[float, NDArray[np.bool_]]]:
+def _steep_patterns(
+    first: Tensor, second: Tensor, at_least: float
+) -> Iterator[tuple[float, NDArray[np.bool_]]]:
     """Norms above ``at_least`` with all outputs on, and the neurons that are on."""
     neurons = len(first)
     places = torch.arange(neurons)
@@ -85,7 +89,7 @@ def _steep_patterns(first: Tensor, second: Tensor, at_least: float) -> Iterator[
 
 
 def _occurs(rows: Floats, signs: Signs) -> bool:
-    """Whether ``rows @ h`` has these signs for some h > 0: the largest margin t of all signs is positive."""
+    """Whether ``rows @ h`` has these signs for some h > 0: whether there is a margin t > 0 for all."""
     outputs, neurons = rows.shape
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     towards = np.where(np.array(signs)[:, None], -1.0, 1.0) * rows / np.where(lengths > 0, lengths, 1.0)

@@ -76,17 +76,17 @@ def judge_exact(value: float, least: float = -math.inf, most: float = math.inf) 
 
 
 def combine(parts: Mapping[str, Finding]) -> Finding:
-    """One finding for all parts, with the number of the first that could be tested."""
+    """One finding for all parts, with the number of the first, if that could be tested."""
     tested = [part for part in parts.values() if part.verdict != "not tested"]
     if not tested:
         reasons = dict.fromkeys(part.reason for part in parts.values())
-        return Finding("not tested", reason="; ".join(reasons))
+        return Finding("not tested", reason="; ".join(reasons) or "no rows that can be used")
     verdict: Verdict = "holds in part"
     if all(part.verdict == "holds" for part in tested):
         verdict = "holds"
     elif all(part.verdict == "does not hold" for part in tested):
         verdict = "does not hold"
-    first = tested[0]
+    first = next(iter(parts.values()))
     reason = "; ".join(_in_words(name, part) for name, part in parts.items())
     return Finding(verdict, first.estimate, first.low, first.high, reason)
 

@@ -68,7 +68,7 @@ def _parse(path: Path) -> ast.Module:
 
 @cache
 def _normalised(path: Path) -> str | None:
-    tree = ast.parse(path.read_text())
+    tree = _parse(path)  # imports are read off it too, which docstrings do not touch
     for node in ast.walk(tree):
         if _is_exempt(node):
             return None

@@ -1,9 +1,9 @@
 """Growth of the bounds along training: factors from start to end, and slopes of the stable phase."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipeline.epoch_figures import last_rows, shared_epochs, warmup_epochs
@@ -51,16 +51,23 @@ def growth_factors(data: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean bound at the stop over that at initialisation, with intervals over seeds."""
     ends = last_rows(data).sort_values("seed")
     starts = data[data["epoch"] == 0].sort_values("seed")
-    return {
-        name: asdict(ratio_interval(ends[name], starts[name], paired=True)) for name in BOUNDS
-    }
+    return {name: asdict(ratio_interval(ends[name], starts[name], paired=True)) for name in BOUNDS}
 
 
-def fitted(data: pd.DataFrame, name: str, slope: Slope, start: float) -> pd.Series:
-    """The fitted line at the epochs that it was fitted to."""
-    means = shared_epochs(data[data["epoch"] >= max(start, 1)]).groupby("epoch")[name].mean()
-    logs = means.index.to_numpy(float)
-    centre = sum(map(math.log, logs)) / len(logs)
-    height = sum(map(math.log, means)) / len(means)
-    line = [math.exp(height + slope.slope * (math.log(epoch) - centre)) for epoch in logs]
-    return pd.Series(line, index=means.index)
+def slopes_along(data: pd.DataFrame, x: str, first: float = 0) -> dict[str, Slope]:
+    """Log-log slope of each bound's mean along ``x`` from ``first`` on, nets resampled at each x.
+
+    Empty where fewer than two values of ``x`` are left.
+    """
+    late = data[data[x] >= first]
+    if late[x].nunique() < 2:
+        return {}
+    return {name: log_log_slope_over_seeds(late, x, name) for name in BOUNDS}
+
+
+def fitted(data: pd.DataFrame, name: str, slope: Slope, start: float, x: str = "epoch") -> pd.Series:
+    """The fitted line at the epochs, or other ``x``, that it was fitted to."""
+    late = data[data[x] >= max(start, 1)]
+    means = (shared_epochs(late) if x == "epoch" else late).groupby(x)[name].mean()
+    log_x, log_y = np.log(means.index.to_numpy(float)), np.log(means.to_numpy())
+    return pd.Series(np.exp(log_y.mean() + slope.slope * (log_x - log_x.mean())), index=means.index)

@@ -18,7 +18,7 @@ OWN = "our question"
 class PaperClaim(Claim[Callable[[Tables], Finding]]):
     """A statement about nets that tables of experiments and studies can speak against.
 
-    ``reported`` is the paper's number, ``unit`` what the estimate is.
+    ``reported`` is the paper's number, ``unit`` what the estimate is. ``figure`` may name several.
     """
 
     reported: str
@@ -43,7 +43,7 @@ CLAIMS = (
         "K2",
         PAPER,
         "They also grow late in training with the squared error",
-        "evolution",
+        "evolution, slopes",
         training.grows_under_mse,
         "log-log slopes 0.62 (C_lower), 0.80 (C_upper), 0.52 (C_avg)",
         "slope of C_lower",
@@ -60,7 +60,7 @@ CLAIMS = (
     PaperClaim(
         "K4",
         PAPER,
-        "C_lower is faithful: test points and convex combinations raise it little beside the gap to C_upper",
+        "C_lower is faithful: test and mixed points raise it little beside the gap to C_upper",
         "evolution",
         points.larger_set,
         "C_S close to C_lower (read off a figure)",
@@ -114,8 +114,8 @@ CLAIMS = (
     PaperClaim(
         "K10",
         PAPER,
-        "All bounds have a double descent in width, with the peak at the threshold, where the test loss peaks",
-        "double_descent",
+        "All bounds have a double descent in width, with the test loss's peak at the threshold",
+        "double_descent, double_descent_mse",
         width.double_descent,
         "expected peaks at width 80 (cross-entropy) and 800 (squared error)",
         "smaller relative fall from the peak of C_lower, cross-entropy",
@@ -204,7 +204,7 @@ CLAIMS = (
     PaperClaim(
         "K20",
         PAPER,
-        "The squared error gives slightly smaller Jacobians than cross-entropy; with a softmax these collapse",
+        "The squared error gives slightly smaller Jacobians than cross-entropy; a softmax shrinks these",
         "loss_function",
         training.loss_and_softmax,
         "no number",
@@ -289,7 +289,7 @@ CLAIMS = (
         "linearisation",
         training.far_from_linear,
         "C_lower from 0.369 to 24.2; mixed derivative 4.69",
-        "growth of C_lower / mixed derivative",
+        "C_lower at the end / most of the linearised net",
     ),
     PaperClaim(
         "K30",
@@ -312,7 +312,7 @@ CLAIMS = (
     PaperClaim(
         "N1",
         OWN,
-        "The double descent of the bounds remains where all widths are compared at the same training loss",
+        "The double descent of the bounds remains where all widths have the same training loss",
         "double_descent_matched",
         width.double_descent_at_matched_loss,
         "not in the paper",

@@ -37,15 +37,19 @@ class Outcome(NamedTuple):
 def rows_of_nets(
     runs: list[Run], measure: Callable[[Run, Checkpoint], Iterator[dict[str, Any]]]
 ) -> pd.DataFrame:
-    """The rows of every net at its stop, with the columns that name it, widest nets first at work."""
+    """The rows of every net at its stop, with the columns that name it and why it stopped."""
     nets = [(run, net) for run in runs for net in run.at_stop()]
+    reasons = [
+        {seed["seed"]: seed["stop_reason"] for seed in run.seeds()}[net.seed] for run, net in nets
+    ]
+    # the widest nets first, so that no worker is left alone with one at the end
     order = sorted(range(len(nets)), key=lambda place: -nets[place][0].width)
     measured = map_single_threaded(lambda place: list(measure(*nets[place])), order)
     rows_at = dict(zip(order, measured, strict=True))
     return pd.DataFrame(
         [
-            nets[place][0].about | {"seed": nets[place][1].seed} | row
-            for place in range(len(nets))
+            run.about | {"seed": net.seed, "stop_reason": reasons[place]} | row
+            for place, (run, net) in enumerate(nets)
             for row in rows_at[place]
         ]
     )

@@ -29,7 +29,7 @@ Facts = dict[str, Any]
 
 _LOSSES = {"cross_entropy": "cross-entropy (nats)", "mean_squared_error": "squared error"}
 _OUTPUTS = {"cross_entropy": "logits", "mean_squared_error": "outputs"}
-_PARAMETERS = {"cross_entropy": "points", "mean_squared_error": "points × outputs"}
+_PARAMETERS = {"cross_entropy": "points", "mean_squared_error": r"points $\times$ outputs"}
 _MARKERS = "osD^vP<X>hd*"
 
 
@@ -38,6 +38,13 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
     data = table[table["points"] == "train"].copy()
     data["c_upper"] = 10 ** data["log10_c_upper"]
     return data
+
+
+def at_stop(data: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """The last checkpoint of each run in a table over epochs, and whether it is at the epoch cap."""
+    last = data.loc[data.groupby(["width", "seed"])["epoch"].idxmax()]
+    capped = last["epoch"] >= settings["training"]["max_epochs"]
+    return last.assign(stop_reason=np.where(capped, "epoch_cap", "gradient_norm"))
 
 
 def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
@@ -144,7 +151,7 @@ def draw_errors(axes: Axes, data: pd.DataFrame) -> None:
     for name in ("test", "train"):
         in_percent = data.assign(error=100 * data[f"{name}_error"])
         draw_seeds(axes, in_percent, "width", "error", LOOKS[name])
-    axes.set_ylim(bottom=-3)
+    axes.set_ylim(bottom=-3, auto=True)  # panels may share the axis
 
 
 def bound_label(settings: dict[str, Any], what: str = "Lipschitz bound") -> str:

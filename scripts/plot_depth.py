@@ -1,0 +1,131 @@
+"""Draw the bounds against the number of hidden layers, trained and at initialisation."""
+
+from dataclasses import asdict
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from pipeline.epoch_figures import draw_geometric, epoch_axis, ordered_looks, training_rows
+from pipeline.figures import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
+from pipeline.growth import BOUNDS, fitted, slopes_along
+from pipeline.plot_command import Context, Tables, plot_tables_command
+
+PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S32 and S33 (set-up E-DEPTH)"
+
+PAPER_SLOPES = {
+    "trained": {"c_upper": 3.33, "c_lower": 2.03, "c_avg": 1.19},
+    "at initialisation": {"c_upper": 0.30, "c_lower": -2.52, "c_avg": -2.84},
+}
+"""Log-log slopes against the number of hidden layers; trained from two on (Figure S32)."""
+
+FIRST_LAYERS = {"trained": 2, "at initialisation": 1}
+"""Least number of hidden layers in the fits; for initialisation the paper does not say."""
+
+
+def with_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The number of hidden layers from the name of the variant."""
+    return table.assign(layers=table["variant"].str.partition("~")[2].astype(int))
+
+
+def stages(tables: Tables) -> dict[str, pd.DataFrame]:
+    """Rows of the trained nets and of their initialisations."""
+    trained = with_layers(tables["depth"])
+    start = training_rows(with_layers(tables["depth_epochs"]), epoch=0)
+    return {
+        "trained": training_rows(trained),
+        "at initialisation": start.assign(stop_reason="kept"),
+    }
+
+
+def draw(tables: Tables, context: Context) -> Figure:
+    """Against depth above, against epochs by depth below."""
+    figure, grid = plt.subplots(2, 2, figsize=(6.9, 5), layout="constrained")
+    for axes, letter, (stage, data) in zip(grid[0], "ab", stages(tables).items(), strict=True):
+        for name in BOUNDS:
+            draw_seeds(axes, data, "layers", name, LOOKS[name])
+        _draw_slopes(axes, data, stage)
+        plain_log_axis(axes)
+        _layers_axis(axes, data)
+        axes.set_title(f"{letter}  {stage}")
+    every = training_rows(with_layers(tables["depth_epochs"]))
+    depths = sorted(every["layers"].unique())
+    looks = ordered_looks([f"{depth}" for depth in depths])
+    for axes, letter, name in zip(grid[1], "cd", ("c_lower", "c_upper"), strict=True):
+        for depth, look in zip(depths, looks, strict=True):
+            draw_geometric(axes, every[every["layers"] == depth], name, look)
+        plain_log_axis(axes)
+        epoch_axis(axes, last=every["epoch"].max())
+        symbol = LOOKS[name].label.partition("  ")[0]
+        axes.set(title=letter, ylabel=f"{symbol} (logits per unit of input)")
+    mark_diverged(grid[0, 0], with_layers(tables["depth"]), "layers")
+    grid[0, 0].set_ylabel("bound (logits per unit of input)")
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
+    grid[1, 0].legend(title="hidden layers", title_fontsize=7, loc="upper left", ncols=2)
+    _note(figure, tables, context)
+    return figure
+
+
+def facts(tables: Tables, context: Context) -> dict[str, Any]:
+    """Slopes beside the paper's, means by depth, and where training stopped."""
+    table = with_layers(tables["depth"])
+    train = table[table["points"] == "train"]
+    found: dict[str, Any] = {}
+    for stage, data in stages(tables).items():
+        fits = slopes_along(data, "layers", FIRST_LAYERS[stage])
+        means = data.groupby("layers")[list(BOUNDS)].mean()
+        found[stage] = {
+            "slopes": {name: asdict(fit) for name, fit in fits.items()},
+            "slopes_of_the_paper": PAPER_SLOPES[stage],
+            "means": {str(depth): row.to_dict() for depth, row in means.iterrows()},
+        }
+    reasons = train.groupby(["layers", "stop_reason"]).size()
+    found["stop_reasons"] = {f"{d} layers, {reason}": int(n) for (d, reason), n in reasons.items()}
+    found["parameters"] = {
+        str(d): int(n) for d, n in train.groupby("layers")["parameters"].first().items()
+    }
+    return found
+
+
+def _draw_slopes(axes: Axes, data: pd.DataFrame, stage: str) -> None:
+    first = FIRST_LAYERS[stage]
+    for row, (name, fit) in enumerate(slopes_along(data, "layers", first).items()):
+        line = fitted(data, name, fit, first, "layers")
+        axes.plot(line.index, line, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
+        known = PAPER_SLOPES[stage][name]
+        up = stage == "trained"
+        axes.text(
+            *(0.98 if up else 0.02, (0.2 if up else 0.19) - 0.075 * row),
+            f"slope {fit.slope:.2f} (paper {known:.2f})".replace("-", "\u2212"),
+            transform=axes.transAxes,
+            ha="right" if up else "left",
+            fontsize=6.5,
+            color=LOOKS[name].color,
+        )
+
+
+def _layers_axis(axes: Axes, data: pd.DataFrame) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(sorted(data["layers"].unique())))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set_xlabel("hidden layers")
+
+
+def _note(figure: Figure, tables: Tables, context: Context) -> None:
+    table = tables["depth"]
+    hollow = (
+        "; hollow: a seed stopped at the epoch cap" if "epoch_cap" in set(table["stop_reason"]) else ""
+    )
+    corner_note(
+        figure,
+        f"{context['scale']} scale, width {table['width'].iloc[0]}, {table['seed'].nunique()} seeds, "
+        f"band: ±1 std{hollow}; dashed: fits",
+    )
+
+
+if __name__ == "__main__":
+    plot_tables_command(draw, facts, figure="depth", paper_item=PAPER_ITEM, description=__doc__)

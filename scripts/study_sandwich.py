@@ -1,0 +1,88 @@
+"""Every lower and upper bound of trained nets, between which the Lipschitz constant must lie.
+
+No figure of a paper: Khromov & Singh, ICLR 2024, have the mean and the largest Jacobian norm at the
+training points, and the product of the layers' norms.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from lipschitz.bounds import search_lower_bound
+from lipschitz.jacobian import DenseLayer, dense_layers, jacobian_norms
+from lipschitz.operator_norm import OperatorNorm
+from pipeline.chain_methods import measured, relu_chain, timed
+from pipeline.exact_constant import exact_constant
+from pipeline.runs import Checkpoint, Run
+from pipeline.seeds import derive_seed
+from pipeline.studies import Sandwich
+from pipeline.study_command import Arrays, runs_command
+from pipeline.trained_nets import rows_of_nets
+
+
+def study(settings: Sandwich, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
+    """A row per net and method; ``kind`` is lower, upper or, for the constant itself, exact."""
+
+    def measure(run: Run, net: Checkpoint) -> Iterator[dict[str, Any]]:
+        x = run.points(arrays).x
+        yield timed("mean", lambda: _lower(jacobian_norms(net.model, x).mean().item(), "mean Jacobian"))
+        yield timed("data", lambda: _lower(jacobian_norms(net.model, x).max().item(), "Jacobians"))
+        found = timed("search", lambda: _searched(settings, run, net, x))
+        yield found
+        layers = dense_layers(net.model, flat=True)
+        assert layers is not None  # experiments train fully connected nets only
+        chain = relu_chain([layer.weight for layer in layers])
+        for method in _methods(settings, run.width):
+            yield measured(method, chain)
+        if len(layers) == 2 and run.width <= min(settings.exact_width, x.shape[1]):
+            yield timed("exact", lambda: _exact(layers, found["value"])) | {"kind": "exact"}
+
+    return rows_of_nets(runs, measure)
+
+
+def _methods(settings: Sandwich, width: int) -> list[str]:
+    """The upper bounds that are affordable."""
+    methods = ["autolip", "liplt", "eclipse"]
+    if width <= settings.seqlip_width:
+        methods.append("seqlip")
+    if width <= settings.descent_width:
+        methods.append("lipsdp_descent")
+    return methods
+
+
+def _searched(settings: Sandwich, run: Run, net: Checkpoint, x: Tensor) -> OperatorNorm:
+    """The best of several searches in the whole space.
+
+    There are no biases, so that the Jacobian is the same along each ray from the origin: a box
+    around the origin holds all of them, and restricting the search to the range of the data would
+    restrict nothing.
+    """
+    radius = settings.search_radius * x.flatten(1).norm(dim=1).max().item()
+    values = [
+        search_lower_bound(
+            net.model,
+            x,
+            radius=radius,
+            starts=settings.search_starts,
+            steps=settings.search_steps,
+            seed=derive_seed(settings.seed, "search", width=run.width, seed=net.seed, search=search),
+        ).value
+        for search in range(settings.searches)
+    ]
+    return _lower(max(values), "search")
+
+
+def _exact(layers: list[DenseLayer], at_least: float) -> OperatorNorm:
+    first, last = layers
+    value = exact_constant(first.weight, last.weight, last.slope, at_least)
+    return OperatorNorm(value, "upper", False, "all linear regions")
+
+
+def _lower(value: float, method: str) -> OperatorNorm:
+    return OperatorNorm(value, "lower", False, method)
+
+
+if __name__ == "__main__":
+    runs_command(study, Sandwich, __doc__)

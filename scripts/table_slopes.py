@@ -1,0 +1,57 @@
+"""Slopes of the bounds against epochs in the stable phase of training."""
+
+import pandas as pd
+
+from pipeline.epoch_figures import shared_epochs, training_rows
+from pipeline.growth import BOUNDS, PAPER_SLOPES, slopes, stable_from
+from pipeline.plot_command import Context, Tables
+from pipeline.statistics import Slope
+from pipeline.table_command import table_command
+
+PAPER_ITEM = "Khromov & Singh, ICLR 2024, Table S8, fully connected nets"
+
+WIDTH = 256
+
+NETS = {"evolution": "cross-entropy", "double_descent_mse": "squared error"}
+
+FIT_COLUMNS = ("points", "slope", "interval", "R²")
+
+DESCRIPTION = """Slope of the logarithm of the mean bound over seeds against that of the epoch, by
+least squares over the kept epochs of the stable phase, with the 95 % bootstrap interval over seeds.
+At the paper's scale the stable phase begins where the paper's does (epoch 2500 for cross-entropy,
+75000 for squared error), at others where the warm-up ends, which for cross-entropy is the same rule.
+Width 256 where the scale has it."""
+
+
+def rows(tables: Tables, context: Context) -> pd.DataFrame:
+    """A row per loss and bound."""
+    found = []
+    for experiment, loss in NETS.items():
+        data = training_rows(tables[f"{experiment}_epochs"])
+        if WIDTH in set(data["width"]):
+            data = data[data["width"] == WIDTH]
+        training = context["settings"][experiment]["training"]
+        start = stable_from(experiment, context["scale"], training, data)
+        fits, last = slopes(data, start), shared_epochs(data)["epoch"].max()
+        for name in BOUNDS:
+            known, known_r_squared = PAPER_SLOPES[experiment][name]
+            row = {"loss": loss, "bound": name.replace("c_", "C_"), "epochs": f"{start:g} to {last}"}
+            fit = _fit_columns(fits[name]) if name in fits else dict.fromkeys(FIT_COLUMNS, "")
+            found.append(
+                row | fit | {"slope, paper": f"{known:.2f}", "R², paper": f"{known_r_squared:.4f}"}
+            )
+    return pd.DataFrame(found)
+
+
+def _fit_columns(fit: Slope) -> dict[str, str]:
+    values = (
+        str(fit.points),
+        f"{fit.slope:.3f}",
+        f"{fit.low:.3f} to {fit.high:.3f}",
+        f"{fit.r_squared:.4f}",
+    )
+    return dict(zip(FIT_COLUMNS, values, strict=True))
+
+
+if __name__ == "__main__":
+    table_command(rows, table="slopes", paper_item=PAPER_ITEM, description=DESCRIPTION)

@@ -1,0 +1,131 @@
+"""The pages of figures and claims."""
+
+import io
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipeline import gallery
+from pipeline.claims_report import COLUMNS
+
+CLAIMS = pd.DataFrame(
+    [
+        ["K1", "A paper", "Bounds grow", "63", 60, 50, 70, "growth", "holds", "Above 1.", "curve", ""],
+        [
+            "K2",
+            "A paper",
+            "Bounds fall",
+            "",
+            0.5,
+            0.4,
+            0.6,
+            "",
+            "does not hold",
+            "A.",
+            "curve, plain",
+            "a: no",
+        ],
+        [
+            "K3",
+            "A paper",
+            "Others",
+            "",
+            np.nan,
+            np.nan,
+            np.nan,
+            "",
+            "not tested",
+            "B.",
+            "none",
+            "no data",
+        ],
+    ],
+    columns=COLUMNS,
+)
+
+
+def png(width=400, height=200, noise=True):
+    values = np.random.default_rng(0).integers(0, 255, (height // 4, width // 4, 3), np.uint8)
+    picture = Image.fromarray(values if noise else np.full_like(values, 255)).resize((width, height))
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def root(tmp_path):
+    for folder in ("figures", "docs/captions", "docs/gallery", "docs/figures", "results/laptop"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name, scale in (("curve", "laptop"), ("plain", "laptop"), ("small", "smoke")):
+        (tmp_path / "docs" / "captions" / f"{name}.txt").write_text(f"Caption of {name}. More\nof it.\n")
+        (tmp_path / "figures" / f"{name}.png").write_bytes(png(noise=name == "curve"))
+        (tmp_path / "figures" / f"{name}.json").write_text(json.dumps({"scale": scale}))
+    (tmp_path / "docs" / "gallery" / "curve.txt").write_text("Everything grows.\n")
+    CLAIMS.to_csv(tmp_path / "results" / "laptop" / "claims.csv", index=False)
+    return tmp_path
+
+
+@pytest.fixture
+def pages(root):
+    setup = SimpleNamespace(figures=["curve", "plain", "small"], config=SimpleNamespace(scale="laptop"))
+    gallery.write_pages(root, setup, "a machine", "2026-11-21")
+    return {path.stem: path.read_text() for path in (root / "docs").glob("*.md")}
+
+
+def section(text, name):
+    return text.partition(f"## `{name}`")[2].partition("## `")[0]
+
+
+def test_figures_have_picture_words_and_verdicts(pages):
+    curve, plain = (section(pages["gallery"], name) for name in ("curve", "plain"))
+    assert "![Caption of curve](figures/curve.png)" in curve
+    assert "Everything grows." in curve
+    assert "*Caption of curve. More of it.*" in curve
+    assert "- **holds** (K1, A paper): Bounds grow (here 60 [50, 70] (growth); paper: 63)." in curve
+    assert "- **does not hold** (K2, A paper): Bounds fall" in curve
+    assert "\nCaption of plain. More of it.\n" in plain
+    assert "- **does not hold** (K2, A paper)" in plain
+    assert "K1" not in plain
+    assert "No claim of a paper is judged by this figure." in section(pages["gallery"], "small")
+    assert "Machine: a machine. Written: 2026-11-21." in pages["gallery"]
+
+
+def test_figures_of_another_scale_are_not_shown(root, pages):
+    assert "Not drawn yet." in section(pages["gallery"], "small")
+    assert sorted(path.name for path in (root / "docs" / "figures").iterdir()) == [
+        "curve.png",
+        "plain.png",
+    ]
+
+
+def test_claims_have_their_own_page(pages):
+    text = pages["claims"]
+    assert text.startswith("# What the papers claim")
+    assert "Machine: a machine. Written: 2026-11-21." in text
+    assert "[curve](figures/curve.png), [plain](figures/plain.png)" in text
+    assert "1 holds, 0 holds in part, 1 does not hold, 1 not tested" in text
+    assert "no data" in text
+    assert "- K2: a: no." in text
+
+
+def test_without_claims_the_way_to_make_them_is_named(root):
+    (root / "results" / "laptop" / "claims.csv").unlink()
+    setup = SimpleNamespace(figures=[], config=SimpleNamespace(scale="laptop"))
+    with pytest.raises(SystemExit, match="make claims"):
+        gallery.write_pages(root, setup, "", "")
+
+
+def test_pictures_get_small_and_keep_their_shape():
+    content = gallery.small_png(png(), largest=20_000)
+    assert len(content) <= 20_000 < len(gallery.small_png(png()))
+    with Image.open(io.BytesIO(content)) as picture:
+        assert picture.width / picture.height == pytest.approx(2, rel=0.02)
+    white = gallery.small_png(png(1600, 800, noise=False))
+    with Image.open(io.BytesIO(white)) as picture:
+        assert picture.width == 1400
+        assert picture.convert("RGB").getpixel((5, 5)) == (255, 255, 255)
+    assert gallery.small_png(png()) == gallery.small_png(png())

@@ -1,0 +1,459 @@
+"""The rules of the claims, on tables whose answer is known."""
+
+import itertools
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.claims_report import figures_of
+from pipeline.findings import Finding, Interval, UntestedError, attempt, combine, judge
+from pipeline.paper_claims import CLAIMS
+from pipeline.studies import Studies
+from pipeline.workflow_setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
+
+WIDTHS = (16, 32, 64, 128, 256, 512)
+SEEDS = range(4)
+BY_NAME = {claim.name: claim for claim in CLAIMS}
+ABSENT = {"K3", "K6", "K26", "K30"}
+"""Claims about nets and data that are not here."""
+
+ABOUT = {"experiment": "double_descent", "variant": "base", "noise": 0}
+
+
+def spread(seed):
+    """A factor near 1 for each seed."""
+    return 1 + 0.01 * (seed - 1.5)
+
+
+def peak(x, at, height=3.0):
+    """1 far from ``at`` and 1 + height there, on a logarithmic axis."""
+    return 1 + height * np.exp(-((np.log2(x / at)) ** 2) / 2)
+
+
+def grid(**columns):
+    """All combinations, as rows."""
+    rows = itertools.product(*columns.values())
+    return pd.DataFrame(rows, columns=list(columns))
+
+
+def bounds(table, value, **more):
+    """Columns of an experiment's table, all bounds being multiples of ``value``."""
+    value = value * spread(table["seed"])
+    table = table.assign(
+        **{key: setting for key, setting in ABOUT.items() if key not in table},
+        points="train",
+        parameters=50 * table.get("width", 256),
+        number_of_points=4000,
+        c_lower=value,
+        c_avg=value / 2,
+        log10_c_upper=np.log10(3 * value),
+        test_loss=value / 5,
+        train_loss=0.01,
+        parameter_distance=4 * value,
+    )
+    return table.assign(**more)
+
+
+def sweep(at):
+    table = grid(width=WIDTHS, seed=SEEDS)
+    table = bounds(table, peak(table["width"], at))
+    return table.assign(parameters=50 * table["width"])
+
+
+def sweep_epochs(at):
+    """The loss of a run falls with the epoch; its bounds depend on width, and on the loss a little."""
+    table = grid(width=WIDTHS, seed=SEEDS, epoch=[0, 10, 30, 100, 300, 1000, 1000 + at])
+    size = peak(table["width"], at) * (1 + table["epoch"]) ** 0.3
+    flat = table["epoch"] == 0
+    return bounds(table, size.where(~flat, table["width"] ** 0.5)).assign(
+        train_loss=2 / (1 + table["epoch"]), parameters=50 * table["width"]
+    )
+
+
+def epochs(variant="base", power=0.5, seeds=SEEDS):
+    table = grid(variant=[variant], seed=seeds, epoch=[0, 1, 10, 100, 300, 1000, 3000, 10000])
+    return bounds(table, (1 + table["epoch"]) ** power, width=256).assign(
+        path_length=(1 + table["epoch"]) ** 0.3
+    )
+
+
+def label_noise():
+    table = grid(noise=[0, 20, 50, 80, 100], width=WIDTHS, seed=SEEDS)
+    size = peak(table["width"], 48 + table["noise"]) * (
+        1 + table["noise"] * (100 - table["noise"]) / 200
+    )
+    return bounds(table, size).assign(parameters=50 * table["width"])
+
+
+def variants(name, sizes, value):
+    table = grid(variant=[f"{name}~{size}" for size in sizes], seed=SEEDS)
+    size = table["variant"].str.split("~").str[1].astype(float)
+    return bounds(table, value(size), width=64)
+
+
+def constrained():
+    table = grid(variant=["cap~0", "cap~1", "cap~10"], width=WIDTHS, seed=SEEDS)
+    heights = table["variant"].map({"cap~0": 3.0, "cap~10": 0.3, "cap~1": 0.0})
+    return bounds(table, peak(table["width"], 64, heights)).assign(parameters=50 * table["width"])
+
+
+def regularisation():
+    table = variants("penalty", [0, 1000, 10000], lambda size: 10 + 0 * size)
+    return table.assign(
+        test_loss=np.where(table["variant"] == "penalty~0", 2, 1) * spread(table["seed"])
+    )
+
+
+def loss_function():
+    rows = grid(experiment=["double_descent", "double_descent_mse"], seed=SEEDS, epoch=[0, 100])
+    value = np.where(rows["experiment"] == "double_descent", 10, 8) * spread(rows["seed"])
+    rows = rows.assign(width=256, variant="base", noise=0, quantity="c_lower", value=value)
+    softmax = rows[rows["experiment"] == "double_descent"].assign(quantity="c_lower_softmax", value=1.0)
+    return pd.concat([rows, softmax])
+
+
+def bias_variance():
+    table = pd.DataFrame({"width": WIDTHS})
+    variance = peak(table["width"], 64)
+    return table.assign(
+        bias_squared=1.0 / np.arange(10, 16),
+        variance=variance,
+        variance_low=0.98 * variance,
+        variance_high=1.02 * variance,
+        expected_loss=variance + 0.1,
+        bound_paper=100 * variance,
+    )
+
+
+def moved():
+    rows = grid(points=["train", "test"], width=[64, 256], seed=SEEDS, radius=[0.0, 0.5, 1.0])
+    size = 10 * spread(rows["seed"])
+    return rows.assign(
+        steps=np.where(rows["radius"] > 0, 25, 0),
+        c_lower=size * (1 + 0.02 * rows["radius"]),
+        c_secant=0.8 * size,
+    )
+
+
+def extended_set():
+    names = ["train", "test", "convex_train", "all"]
+    rows = grid(experiment=["evolution", "evolution_wide"], seed=SEEDS, epoch=[0, 10000], points=names)
+    size = 101.0**1 * spread(rows["seed"])
+    return rows.assign(maximum=np.where(rows["points"] == "all", 1.05, 1.0) * size)
+
+
+def distribution():
+    rows = grid(
+        **{key: [value] for key, value in ABOUT.items()}, width=[64], seed=SEEDS, point=range(200)
+    )
+    wrong = rows["point"] % 4 == 0
+    norm = 1 + (rows["point"] // 4) / 50 + 0.2 * wrong
+    return rows.assign(points="train", norm=norm, loss=(rows["point"] % 3) / 3, correct=~wrong)
+
+
+def subsampling():
+    sizes = [125, 250, 500, 1000, 2000, 4000]
+    rows = grid(**{key: [value] for key, value in ABOUT.items()}, width=[64], seed=SEEDS, size=sizes)
+    shortfall = 0.05 * np.log2(4000 / rows["size"]) * spread(rows["seed"])
+    return rows.assign(points="train", way="exact", shortfall=0.8 * shortfall)
+
+
+def linearisation():
+    values = {"c_initial": 0.4, "c_final": 24.0, "mixed_largest": 4.0, "distance": 3.0, "bound": 12.4}
+    rows = grid(seed=SEEDS, quantity=list(values))
+    return rows.assign(point=np.nan, value=rows["quantity"].map(values) * spread(rows["seed"]))
+
+
+def sandwich():
+    values = {"data": 10, "search": 12, "liplt": 14, "autolip": 40}
+    rows = grid(width=[64, 256], seed=SEEDS, method=list(values))
+    upper = rows["method"].isin(["liplt", "autolip"])
+    return rows.assign(
+        kind=np.where(upper, "upper", "lower"),
+        certified=upper,
+        value=rows["method"].map(values) * spread(rows["seed"]),
+    )
+
+
+def toy():
+    """The boundary is x = 0, and the steepest place lies on it."""
+    rows = [
+        {"kind": "fact", "name": "c_lower", "value": 94.0},
+        {"kind": "fact", "name": "grid", "half_side": 5, "value": 100.0, "x": 0.1, "y": 1.0},
+        {"kind": "fact", "name": "grid", "half_side": 10, "value": 100.0, "x": 0.1, "y": 1.0},
+    ]
+    axis = np.linspace(-5, 5, 21)
+    rows += [
+        {"kind": "map", "half_side": 5, "x": x, "y": y, "predicted": int(x > 0), "value": 1.0}
+        for x in axis
+        for y in axis
+    ]
+    return pd.DataFrame(rows)
+
+
+def seed_sources():
+    table = grid(variant=[f"order~{i}" for i in range(5)], width=[64, 256], seed=SEEDS)
+    order = table["variant"].str[-1].astype(int)
+    return bounds(table, 1.0).assign(c_lower=10 + 3 * table["seed"] + 0.1 * order)
+
+
+def optimizer(rows):
+    factor = np.where(rows["variant"] == "adam~1", 5, 1)
+    bigger = {name: rows[name] * factor for name in ("c_lower", "c_avg", "parameter_distance")}
+    return rows.assign(log10_c_upper=rows["log10_c_upper"] + np.log10(factor), **bigger)
+
+
+def depth(power):
+    return variants("layers", range(1, 6), lambda size: size**power)
+
+
+def depth_at_start():
+    table = depth(-2.0).assign(epoch=0)
+    return table.assign(log10_c_upper=0.3 * np.log10(table["variant"].str[-1].astype(float)))
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """Everything as the paper has it."""
+    wide = sweep(64)
+    wide = pd.concat([wide, wide[wide["width"] == 512].assign(width=2048, parameters=102400)])
+    wide["log10_c_upper"] += np.where(wide["width"] == 2048, 0.5, 0) - np.where(
+        wide["width"] == 512, 0.1, 0
+    )
+    both = pd.concat([epochs("adam~0"), epochs("adam~1")])
+    return {
+        "adversarial": moved(),
+        "bias_variance": bias_variance(),
+        "constrained": constrained(),
+        "depth": depth(2.0),
+        "depth_epochs": depth_at_start(),
+        "distribution": distribution(),
+        "double_descent": wide,
+        "double_descent_epochs": sweep_epochs(64),
+        "double_descent_mse": sweep(64).assign(parameters=500 * sweep(64)["width"]),
+        "double_descent_mse_epochs": sweep_epochs(64),
+        "evolution_epochs": epochs(),
+        "evolution_wide_epochs": epochs(),
+        "extended_set": extended_set(),
+        "label_noise": label_noise(),
+        "linearisation": linearisation(),
+        "loss_function": loss_function(),
+        "optimizer": optimizer(both[both["epoch"] == 10000]),
+        "optimizer_epochs": optimizer(both),
+        "out_of_distribution": moved(),
+        "pairwise": epochs().assign(
+            experiment="evolution", c_pairwise=lambda rows: rows["c_lower"] / 1.5
+        ),
+        "regularisation": regularisation(),
+        "sample_size": variants("points", [100, 500, 1000, 4000], lambda size: size**0.4),
+        "sandwich": sandwich(),
+        "seed_sources": seed_sources(),
+        "subsampling": subsampling(),
+        "theory_bounds": epochs()[["seed", "epoch"]].assign(
+            c_theta_running=lambda rows: (1 + rows["epoch"]) ** 0.3
+        ),
+        "theory_epochs": epochs(),
+        "toy": toy(),
+    }
+
+
+def falling(rows):
+    """Bounds that fall with the epoch."""
+    return bounds(rows, (1.0 + rows["epoch"]) ** -0.1)
+
+
+def swap(column, first, second):
+    """Exchange two values of a column."""
+    return lambda rows: rows.assign(**{column: rows[column].replace({first: second, second: first})})
+
+
+def scaled(column, factor, **where):
+    """Multiply a column, where others have these values."""
+
+    def change(rows):
+        chosen = np.ones(len(rows), bool)
+        for name, value in where.items():
+            chosen &= rows[name] == value
+        return rows.assign(**{column: rows[column] * np.where(chosen, factor, 1)})
+
+    return change
+
+
+def rising(rows):
+    found = bounds(rows, rows["width"] ** 0.5)
+    return found.assign(parameters=rows["parameters"], test_loss=1 / rows["width"])
+
+
+AGAINST = {
+    "K1": {"evolution_epochs": falling, "evolution_wide_epochs": falling},
+    "K2": {"double_descent_mse_epochs": falling},
+    "K4": {"extended_set": scaled("maximum", 2.5, points="all")},
+    "K5": {"pairwise": scaled("c_pairwise", 2)},
+    "K7": {
+        "toy": lambda rows: rows.assign(
+            x=rows["x"] + 3 * (rows["kind"] == "fact"), value=[10, 100, 200, *rows["value"][3:]]
+        )
+    },
+    "K8": {"adversarial": lambda rows: scaled("c_secant", 9)(scaled("c_lower", 2, radius=0.5)(rows))},
+    "K9": {"out_of_distribution": lambda rows: scaled("c_lower", 2, radius=0.0)(rows)},
+    "K10": {"double_descent": rising, "double_descent_mse": rising},
+    "K11": {"double_descent": lambda rows: rows.assign(log10_c_upper=-rows["width"] / 100)},
+    "K12": {"bias_variance": lambda rows: rows.assign(bias_squared=9 * rows["variance"])},
+    "K13": {"bias_variance": lambda rows: rows.assign(bound_paper=0.1 / rows["variance"])},
+    "K14": {"label_noise": rising},
+    "K15": {"label_noise": lambda rows: bounds(rows, 1.0 + rows["noise"])},
+    "K16": {"label_noise": lambda rows: bounds(rows, peak(rows["width"], 200 - rows["noise"]))},
+    "K17": {"label_noise": rising},
+    "K18": {
+        "constrained": lambda rows: bounds(
+            rows, peak(rows["width"], 64) ** (1 + rows["variant"].ne("cap~0"))
+        )
+    },
+    "K19": {
+        "regularisation": lambda rows: scaled("test_loss", 9, variant="penalty~1000")(
+            rows.assign(test_loss=1 / rows["test_loss"], log10_c_upper=rows["variant"].str.len())
+        )
+    },
+    "K20": {
+        "loss_function": lambda rows: scaled("value", 9, quantity="c_lower_softmax")(
+            scaled("value", 3, experiment="double_descent_mse")(rows)
+        )
+    },
+    "K21": {
+        "optimizer": swap("variant", "adam~0", "adam~1"),
+        "optimizer_epochs": swap("variant", "adam~0", "adam~1"),
+    },
+    "K22": {
+        name: lambda rows: rows.assign(parameter_distance=rows["width"] * spread(rows["seed"]))
+        for name in ("double_descent", "double_descent_mse")
+    },
+    "K23": {"depth": lambda rows: depth(-1.0), "depth_epochs": lambda rows: depth(2.0).assign(epoch=0)},
+    "K24": {"double_descent_epochs": lambda rows: bounds(rows, peak(rows["width"], 64))},
+    "K25": {"sample_size": lambda rows: variants("points", [100, 500, 1000, 4000], lambda n: n**1.5)},
+    "K27": {
+        "distribution": lambda rows: rows.assign(
+            norm=np.where(rows["correct"], 3 + rows["loss"], 1), loss=rows["correct"] + rows["loss"]
+        )
+    },
+    "K28": {"subsampling": scaled("shortfall", 5)},
+    "K29": {"linearisation": scaled("value", 0.1, quantity="c_final")},
+    "K31": {"theory_epochs": falling},
+    "N1": dict.fromkeys(("double_descent_epochs", "double_descent_mse_epochs"), rising),
+    "N2": {"sandwich": scaled("value", 3, method="search")},
+    "N3": {
+        "sandwich": lambda rows: scaled("value", 3, method="search")(
+            scaled("value", 2.8, method="liplt")(rows)
+        )
+    },
+    "N4": {
+        "seed_sources": lambda rows: rows.assign(
+            c_lower=10 + 3 * rows["variant"].str[-1].astype(int) + 0.1 * rows["seed"]
+        )
+    },
+}
+"""By claim: changes of tables after which nothing of it is left."""
+
+
+def test_every_claim_is_there_once_and_says_what_it_is():
+    names = [claim.name for claim in CLAIMS]
+    assert names[:31] == [f"K{number}" for number in range(1, 32)]
+    assert len(set(names)) == len(names)
+    known = {*TABLES_OF_FIGURE, *Studies.model_fields, *RUNS_OF_STUDY, "none"}
+    for claim in CLAIMS:
+        assert claim.statement
+        assert claim.reported
+        assert len(claim.rule) > 40
+        assert set(figures_of(claim.figure)) <= known, claim.name
+    assert set(AGAINST) | ABSENT == set(names)
+
+
+@pytest.mark.parametrize("name", sorted(AGAINST))
+def test_a_claim_holds_where_the_tables_say_so(tables, name):
+    finding = BY_NAME[name].judged(tables)
+    assert finding.verdict == "holds", finding
+    assert np.isfinite(finding.estimate)
+
+
+@pytest.mark.parametrize("name", sorted(AGAINST))
+def test_a_claim_does_not_hold_where_the_tables_speak_against_it(tables, name):
+    changed = {table: change(tables[table]) for table, change in AGAINST[name].items()}
+    finding = BY_NAME[name].judged(tables | changed)
+    assert finding.verdict == "does not hold", finding
+
+
+def test_theory_does_not_follow_a_bound_that_grows_otherwise(tables):
+    fast = tables["theory_bounds"].assign(c_theta_running=lambda rows: (1 + rows["epoch"]) ** 3)
+    finding = BY_NAME["K31"].judged(tables | {"theory_bounds": fast})
+    assert finding.verdict == "holds in part"
+    assert "slopes, C_lower: does not hold" in finding.reason
+
+
+@pytest.fixture(scope="module")
+def degenerate(tables):
+    """No tables, no rows, no columns, no numbers."""
+    numbers = {name: rows.select_dtypes("float").columns for name, rows in tables.items()}
+    return (
+        {},
+        {name: rows.iloc[:0] for name, rows in tables.items()},
+        {name: rows[["seed"]] for name, rows in tables.items() if "seed" in rows},
+        {name: rows.assign(**dict.fromkeys(numbers[name], np.nan)) for name, rows in tables.items()},
+    )
+
+
+@pytest.mark.parametrize("name", [claim.name for claim in CLAIMS])
+def test_what_is_missing_or_degenerate_is_not_tested_and_says_why(degenerate, name):
+    for given in degenerate:
+        finding = BY_NAME[name].judged(given)
+        assert finding.verdict == "not tested", finding
+        assert re.search(r"\w{3}", finding.reason)
+
+
+@pytest.mark.parametrize("name", sorted(set(AGAINST) - {"K7", "K12", "K13", "K16", "N4"}))
+def test_one_seed_is_not_tested(tables, name):
+    one = {t: rows[rows["seed"] == 0] if "seed" in rows else rows for t, rows in tables.items()}
+    finding = BY_NAME[name].judged(one)
+    assert finding.verdict == "not tested", finding
+    assert "one seed" in finding.reason or "no clear peak" in finding.reason
+
+
+def test_a_peak_that_stays_where_it_is_does_not_move(tables):
+    rows = bounds(tables["label_noise"], peak(tables["label_noise"]["width"], 64))
+    assert BY_NAME["K16"].judged({"label_noise": rows}).verdict == "does not hold"
+
+
+def test_known_constants_decide_where_the_truth_lies(tables):
+    exact = (
+        tables["sandwich"].query("method == 'search'").assign(method="exact", kind="exact", value=13.0)
+    )
+    found = BY_NAME["N3"].judged({"sandwich": pd.concat([tables["sandwich"], exact])})
+    assert found.verdict == "holds"
+    assert found.estimate == pytest.approx(np.log(1.3) / np.log(4), rel=0.05)
+    wide = scaled("value", 2.5, method="liplt")(tables["sandwich"])
+    assert BY_NAME["N3"].judged({"sandwich": wide}).verdict == "holds in part"
+
+
+def test_limits_and_parts():
+    assert judge(Interval(2, 1.5, 3), 1).verdict == "holds"
+    assert judge(Interval(2, 0.5, 3), 1).verdict == "holds in part"
+    assert judge(Interval(0.5, 0.2, 0.9), 1).verdict == "does not hold"
+    with pytest.raises(UntestedError, match="one seed"):
+        judge(Interval(2, np.nan, np.nan), 1)
+    yes, part, no = (Finding(v, 1.0) for v in ("holds", "holds in part", "does not hold"))
+    missing = Finding("not tested", reason="nothing")
+    assert combine({"a": missing, "b": yes}).verdict == "holds"
+    assert combine({"a": yes, "b": no}).verdict == "holds in part"
+    assert combine({"a": part, "b": no}).verdict == "holds in part"
+    assert combine({"a": no, "b": no}).verdict == "does not hold"
+    assert combine({"a": missing, "b": missing}) == Finding("not tested", reason="nothing")
+    assert np.isnan(combine({"a": missing, "b": yes}).estimate)
+    assert "a: not tested (nothing)" in combine({"a": missing, "b": yes}).reason
+
+
+def test_errors_that_are_no_lack_of_data_are_not_hidden():
+    def wrong() -> Finding:
+        raise TypeError("a mistake in a rule")
+
+    with pytest.raises(TypeError):
+        attempt(wrong)
