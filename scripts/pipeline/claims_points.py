@@ -49,7 +49,7 @@ def above_pairs(tables: Tables) -> Finding:
 
 def grows_with_depth(tables: Tables) -> Finding:
     """Not tested: needs ResNet-50 trained on ImageNet."""
-    raise UntestedError("needs ResNet-50 trained on ImageNet, not here; depth of small nets is K23")
+    raise UntestedError("needs ResNet-50 trained on ImageNet, not here; depth of small nets is C23")
 
 
 def steepest_at_boundary(tables: Tables) -> Finding:

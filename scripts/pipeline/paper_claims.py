@@ -31,7 +31,7 @@ class PaperClaim(Claim[Callable[[Tables], Finding]]):
 
 CLAIMS = (
     PaperClaim(
-        "K1",
+        "C1",
         PAPER,
         "Lower, average and upper bounds grow during training with cross-entropy",
         "evolution",
@@ -40,7 +40,7 @@ CLAIMS = (
         "growth of C_lower, width 256",
     ),
     PaperClaim(
-        "K2",
+        "C2",
         PAPER,
         "They also grow late in training with the squared error",
         "evolution, slopes",
@@ -49,7 +49,7 @@ CLAIMS = (
         "slope of C_lower",
     ),
     PaperClaim(
-        "K3",
+        "C3",
         PAPER,
         "They also grow in convolutional nets, ResNet-50 and transformers",
         "none",
@@ -58,7 +58,7 @@ CLAIMS = (
         "slope of C_lower",
     ),
     PaperClaim(
-        "K4",
+        "C4",
         PAPER,
         "C_lower is faithful: test and mixed points raise it little beside the gap to C_upper",
         "evolution",
@@ -67,7 +67,7 @@ CLAIMS = (
         "share of the gap closed, width 256",
     ),
     PaperClaim(
-        "K5",
+        "C5",
         PAPER,
         "The largest Jacobian norm is a better lower bound than ratios of differences over pairs",
         "pairwise",
@@ -76,7 +76,7 @@ CLAIMS = (
         "least ratio of a run",
     ),
     PaperClaim(
-        "K6",
+        "C6",
         PAPER,
         "The upper bound explodes with depth, to 40 decades above the lower one",
         "none",
@@ -85,7 +85,7 @@ CLAIMS = (
         "log10 of C_upper / C_lower",
     ),
     PaperClaim(
-        "K7",
+        "C7",
         PAPER,
         "The largest Jacobian norm lies at the decision boundary, and training points nearly reach it",
         "toy",
@@ -94,7 +94,7 @@ CLAIMS = (
         "C_lower / largest on a grid",
     ),
     PaperClaim(
-        "K8",
+        "C8",
         PAPER,
         "Adversarially moved points hardly change C_lower",
         "adversarial",
@@ -103,7 +103,7 @@ CLAIMS = (
         "ratio of C_lower",
     ),
     PaperClaim(
-        "K9",
+        "C9",
         PAPER,
         "Gaussian noise on the points hardly changes C_lower",
         "out_of_distribution",
@@ -112,7 +112,7 @@ CLAIMS = (
         "ratio of C_lower, least radius",
     ),
     PaperClaim(
-        "K10",
+        "C10",
         PAPER,
         "All bounds have a double descent in width, with the test loss's peak at the threshold",
         "double_descent, double_descent_mse",
@@ -121,7 +121,7 @@ CLAIMS = (
         "smaller relative fall from the peak of C_lower, cross-entropy",
     ),
     PaperClaim(
-        "K11",
+        "C11",
         PAPER,
         "C_upper of fully connected nets rises again far beyond the threshold",
         "double_descent",
@@ -130,7 +130,7 @@ CLAIMS = (
         "C_upper of the widest net / its least value",
     ),
     PaperClaim(
-        "K12",
+        "C12",
         PAPER,
         "The double descent of the test loss is carried by the variance over seeds, not by the bias",
         "bias_variance",
@@ -139,7 +139,7 @@ CLAIMS = (
         "share of the fall that is variance",
     ),
     PaperClaim(
-        "K13",
+        "C13",
         PAPER,
         "The bound from Lipschitz constants follows the variance over seeds",
         "bias_variance",
@@ -148,7 +148,7 @@ CLAIMS = (
         "rank correlation over widths",
     ),
     PaperClaim(
-        "K14",
+        "C14",
         PAPER,
         "At any share of noisy labels C_lower has a double descent in width",
         "label_noise",
@@ -157,7 +157,7 @@ CLAIMS = (
         "smaller relative fall from the peak, least noise",
     ),
     PaperClaim(
-        "K15",
+        "C15",
         PAPER,
         "At any width C_lower first rises and then falls with the share of noisy labels",
         "label_noise",
@@ -166,7 +166,7 @@ CLAIMS = (
         "smaller relative fall from the peak, least width",
     ),
     PaperClaim(
-        "K16",
+        "C16",
         PAPER,
         "The width at which C_lower peaks grows with the share of noisy labels",
         "label_noise",
@@ -175,7 +175,7 @@ CLAIMS = (
         "rank correlation",
     ),
     PaperClaim(
-        "K17",
+        "C17",
         PAPER,
         "Over-parameterised nets fit random labels more smoothly than nets near the threshold",
         "label_noise",
@@ -184,7 +184,7 @@ CLAIMS = (
         "ratio of C_lower",
     ),
     PaperClaim(
-        "K18",
+        "C18",
         PAPER,
         "A cap on the Lipschitz constant weakens the double descent of bounds and loss",
         "constrained",
@@ -193,7 +193,7 @@ CLAIMS = (
         "change of the height of C_lower's peak, cap 10",
     ),
     PaperClaim(
-        "K19",
+        "C19",
         PAPER,
         "A penalty on C_lower lowers the test loss while C_upper hardly moves",
         "regularisation",
@@ -202,7 +202,7 @@ CLAIMS = (
         "ratio of the test loss",
     ),
     PaperClaim(
-        "K20",
+        "C20",
         PAPER,
         "The squared error gives slightly smaller Jacobians than cross-entropy; a softmax shrinks these",
         "loss_function",
@@ -211,7 +211,7 @@ CLAIMS = (
         "C_lower, squared error / cross-entropy",
     ),
     PaperClaim(
-        "K21",
+        "C21",
         PAPER,
         "Adam has larger bounds than gradient descent, also at its own end, and goes further",
         "optimizer",
@@ -220,7 +220,7 @@ CLAIMS = (
         "C_lower, Adam / gradient descent, own end",
     ),
     PaperClaim(
-        "K22",
+        "C22",
         PAPER,
         "The distance that the parameters went has a double descent in width",
         "parameter_distance",
@@ -229,7 +229,7 @@ CLAIMS = (
         "smaller relative fall from the peak, cross-entropy",
     ),
     PaperClaim(
-        "K23",
+        "C23",
         PAPER,
         "Trained bounds grow faster than linearly with depth; at initialisation C_lower and C_avg fall",
         "depth",
@@ -238,7 +238,7 @@ CLAIMS = (
         "slope of C_lower, trained",
     ),
     PaperClaim(
-        "K24",
+        "C24",
         PAPER,
         "At initialisation there is no double descent in width",
         "initialisation",
@@ -247,7 +247,7 @@ CLAIMS = (
         "smaller relative fall from the peak of C_lower",
     ),
     PaperClaim(
-        "K25",
+        "C25",
         PAPER,
         "Bounds grow more slowly than linearly with the number of training points",
         "sample_size",
@@ -256,7 +256,7 @@ CLAIMS = (
         "slope of C_lower",
     ),
     PaperClaim(
-        "K26",
+        "C26",
         PAPER,
         "Dropout and weight decay lower C_lower",
         "none",
@@ -265,7 +265,7 @@ CLAIMS = (
         "",
     ),
     PaperClaim(
-        "K27",
+        "C27",
         PAPER,
         "Misclassified points more often have large norms; maxima are alike, and the loss says little",
         "distribution",
@@ -274,7 +274,7 @@ CLAIMS = (
         "mean norm, wrong / right",
     ),
     PaperClaim(
-        "K28",
+        "C28",
         PAPER,
         "C_lower from a subset falls a little short, and each doubling gains the same",
         "subsampling",
@@ -283,7 +283,7 @@ CLAIMS = (
         "relative shortfall",
     ),
     PaperClaim(
-        "K29",
+        "C29",
         PAPER,
         "Trained nets are far from their linearisation at initialisation",
         "linearisation",
@@ -292,7 +292,7 @@ CLAIMS = (
         "C_lower at the end / most of the linearised net",
     ),
     PaperClaim(
-        "K30",
+        "C30",
         PAPER,
         "Jacobian norms of ResNets have a long tail",
         "none",
@@ -301,7 +301,7 @@ CLAIMS = (
         "",
     ),
     PaperClaim(
-        "K31",
+        "C31",
         PAPER,
         "The bounds from parameter space follow the trends of the empirical bounds",
         "theory",
@@ -344,6 +344,15 @@ CLAIMS = (
         setup.order_matters_less,
         "not in the paper",
         "ratio of standard deviations, least width",
+    ),
+    PaperClaim(
+        "N5",
+        OWN,
+        "From the initialisation and the batches of the authors' code, Table S3 comes out again",
+        "pairwise",
+        training.table_comes_out_again,
+        "the table's values",
+        "largest deviation of C_lower, per cent",
     ),
 )
 """All of them, in the order of the table."""

@@ -408,6 +408,16 @@ class Pairwise(Settings):
     )
 
 
+class PaperRun(Settings):
+    """The run behind the paper's Table S3, from its own start."""
+
+    torch_seed: NonNegative = Field(description="seed given to PyTorch before the net is built")
+    permuted: bool = Field(description="whether the training set is permuted as in the authors' code")
+    epochs: tuple[Count, ...] = Field(
+        min_length=1, description="epochs to measure at, besides initialisation; it stops at the last"
+    )
+
+
 class LossFunction(Settings):
     """Bounds of nets trained with cross-entropy and with squared error."""
 
@@ -490,6 +500,7 @@ class Studies(BaseModel):
     pairwise: Study[Pairwise] = Field(
         description="Jacobian norms against secants (Khromov & Singh 2024, Table S3)"
     )
+    paper_run: Study[PaperRun] = Field(description="the very run behind Table S3 (Khromov & Singh 2024)")
     loss_function: Study[LossFunction] = Field(
         description="cross-entropy against squared error (Khromov & Singh 2024, Figure S28)"
     )

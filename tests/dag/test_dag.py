@@ -53,7 +53,7 @@ def test_another_width_is_two_more_jobs(project, monkeypatch):
 
 
 def test_all_figures_are_the_default(project, monkeypatch):
-    jobs = count(build(project, monkeypatch, targets=(), scale="smoke"))
+    jobs = count(build(project, monkeypatch, targets=("figures", "tables"), scale="smoke"))
     scripts = {path.stem for path in (project.folder / "scripts").glob("*.py")}
     figures = {name.removeprefix("plot_") for name in scripts if name.startswith("plot_")}
     studies = {name.removeprefix("study_") for name in scripts if name.startswith("study_")}
@@ -95,7 +95,9 @@ def trained(workflow):
 def test_figures_that_need_the_same_net_share_it(project, monkeypatch):
     """Four figures of one sweep need no more training than one of them."""
     one = build(project, monkeypatch, ("figures/double_descent.pdf",), scale="laptop")
-    several = [f"figures/{n}.pdf" for n in ("double_descent", "initialisation", "sandwich", "adversarial")]
+    several = [
+        f"figures/{n}.pdf" for n in ("double_descent", "initialisation", "sandwich", "adversarial")
+    ]
     assert trained(build(project, monkeypatch, tuple(several), scale="laptop")) == trained(one)
     depth = trained(build(project, monkeypatch, ("figures/sample_size.pdf",), scale="laptop"))
     assert "results/laptop/double_descent/noise~0/width~256/run.json" in depth

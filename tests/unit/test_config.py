@@ -65,7 +65,11 @@ REGULARISED = "experiments.lipschitz_training.laptop"
         (f"{LAPTOP}.variants.layers", {}, ["layers", "match pattern"]),
         (f"{LAPTOP}.variants.layers~2", {"model": {"hiden_layers": 2}}, ["nearest", "hidden_layers"]),
         (f"{LAPTOP}.variants.layers~2", {"variants": {"a~1": {}}}, ["variants: unknown key"]),
-        ("experiments.depth.like", "double_decent", ["further up", "nearest valid name: double_descent"]),
+        (
+            "experiments.depth.like",
+            "double_decent",
+            ["further up", "nearest valid name: double_descent"],
+        ),
         ("experiments.double_descent.like", "depth", ["no experiment further up"]),
         (f"{REGULARISED}.training.regularisation.strength", 0, ["greater than 0"]),
         (f"{REGULARISED}.training.regularisation.treshold", 1, ["nearest valid name: threshold"]),

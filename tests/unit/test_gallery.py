@@ -14,9 +14,9 @@ from pipeline.claims_report import COLUMNS
 
 CLAIMS = pd.DataFrame(
     [
-        ["K1", "A paper", "Bounds grow", "63", 60, 50, 70, "growth", "holds", "Above 1.", "curve", ""],
+        ["C1", "A paper", "Bounds grow", "63", 60, 50, 70, "growth", "holds", "Above 1.", "curve", ""],
         [
-            "K2",
+            "C2",
             "A paper",
             "Bounds fall",
             "",
@@ -30,7 +30,7 @@ CLAIMS = pd.DataFrame(
             "a: no",
         ],
         [
-            "K3",
+            "C3",
             "A paper",
             "Others",
             "",
@@ -85,11 +85,11 @@ def test_figures_have_picture_words_and_verdicts(pages):
     assert "![Caption of curve](figures/curve.png)" in curve
     assert "Everything grows." in curve
     assert "*Caption of curve. More of it.*" in curve
-    assert "- **holds** (K1, A paper): Bounds grow (here 60 [50, 70] (growth); paper: 63)." in curve
-    assert "- **does not hold** (K2, A paper): Bounds fall" in curve
+    assert "- **holds** (C1, A paper): Bounds grow (here 60 [50, 70] (growth); paper: 63)." in curve
+    assert "- **does not hold** (C2, A paper): Bounds fall" in curve
     assert "\nCaption of plain. More of it.\n" in plain
-    assert "- **does not hold** (K2, A paper)" in plain
-    assert "K1" not in plain
+    assert "- **does not hold** (C2, A paper)" in plain
+    assert "C1" not in plain
     assert "No claim of a paper is judged by this figure." in section(pages["gallery"], "small")
     assert "Machine: a machine. Written: 2026-11-21." in pages["gallery"]
 
@@ -109,7 +109,7 @@ def test_claims_have_their_own_page(pages):
     assert "[curve](figures/curve.png), [plain](figures/plain.png)" in text
     assert "1 holds, 0 holds in part, 1 does not hold, 1 not tested" in text
     assert "no data" in text
-    assert "- K2: a: no." in text
+    assert "- C2: a: no." in text
 
 
 def test_without_claims_the_way_to_make_them_is_named(root):

@@ -70,7 +70,7 @@ def test_claims_of_both_kinds_are_rows_with_the_same_columns(judged):
     assert list(claims.columns) == claims_report.COLUMNS
     assert len(claims) == len(CLAIMS) + 2
     assert claims["claim"].is_unique
-    row = claims.set_index("claim").loc["K1"]
+    row = claims.set_index("claim").loc["C1"]
     assert row["verdict"] == "holds"
     assert row["estimate"] == pytest.approx(2)
     assert (
@@ -107,7 +107,7 @@ def test_plain_text_fits_a_terminal(judged):
     claims, _ = judged(evolution_epochs=growing(), bound_claims=INSTANCES)
     text = claims_report.plain(claims, "laptop")
     assert max(map(len, text.splitlines())) <= 100
-    assert "K1  HOLDS: Lower, average and upper bounds grow" in text
+    assert "C1  HOLDS: Lower, average and upper bounds grow" in text
     assert "here 2 [2, 2] (growth of C_lower, width 256); paper: C_lower x 63" in text
 
 
