@@ -42,13 +42,14 @@ def test_runs_in_one_folder_are_one_training(config):
 def test_experiments_share_what_they_state_alike(config):
     catalogue = Catalogue(config)
     root = f"results/{config.scale}"
-    width = config.setup("depth").widths[0]
-    one_layer = folders(catalogue, "depth")["layers~1/noise~0"]
-    assert one_layer == f"{root}/double_descent/noise~0/width~{width}"
-    assert folders(catalogue, "depth")["layers~3/noise~0"].startswith(f"{root}/depth/layers~3/")
-    noises = folders(catalogue, "label_noise")
-    assert "/double_descent/noise~0/" in noises["noise~0"]
-    assert "/label_noise/noise~100/" in noises["noise~100"]
+    width = config.setup("sample_size").widths[0]
+    whole = folders(catalogue, "sample_size")["points~4000/noise~0"]
+    assert whole == f"{root}/double_descent/noise~0/width~{width}"
+    part = folders(catalogue, "sample_size")["points~100/noise~0"]
+    assert part.startswith(f"{root}/sample_size/points~100/")
+    orders = folders(catalogue, "seed_sources")
+    assert "/double_descent/" in orders["order~0/noise~0"]
+    assert "/seed_sources/" in orders["order~1/noise~0"]
 
 
 def test_at_the_scale_of_the_paper_one_net_serves_three_figures():
@@ -98,7 +99,7 @@ def test_a_run_knows_where_its_seeds_started_and_stopped(tmp_path):
         variant="layers~1",
         noise=0,
         width=4,
-        model=load_config(RAW).setup("depth/layers~1").model,
+        model=load_config(RAW).setup("evolution").model,
         training_points=None,
         labels=tmp_path / "none",
         checkpoints=tmp_path / "checkpoints",

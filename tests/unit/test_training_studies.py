@@ -3,15 +3,18 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
 from tests.conftest import ROOT
+from torch import nn
 
 import study_extended_set
 import study_loss_function
 import study_pairwise
+import study_paper_run
 import study_theory_bounds
 from lipschitz.bounds import upper_bound
 from lipschitz.models import seeded_fcn
@@ -19,7 +22,7 @@ from pipeline.checkpoints import checkpoints_at
 from pipeline.config import load_config
 from pipeline.files import write_tensors
 from pipeline.runs import Run
-from pipeline.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, TheoryBounds
+from pipeline.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, PaperRun, TheoryBounds
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 MODEL = load_config(RAW).setup("evolution").model.model_copy(update={"output_activation": "relu"})
@@ -191,3 +194,39 @@ def test_tables_survive_being_written(make_run, arrays, tmp_path):
     table = study_extended_set.study(extended(), arrays, [make_run()])
     table.to_csv(tmp_path / "table.csv", index=False)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "table.csv"), table)
+
+
+def trained_by_autograd(arrays, epochs, rate=0.5, warmup=4, batch=8):
+    """PyTorch's own loop from its own seed, over the permuted points, with a linear warm-up."""
+    order = np.random.RandomState(42).choice(30, 30, replace=False)
+    x, y = arrays["x_train"][order], (torch.arange(30) % 3)[order]
+    with torch.random.fork_rng():
+        torch.manual_seed(42)
+        first, last = nn.Linear(6, 5, bias=False), nn.Linear(5, 3, bias=False)
+    net = nn.Sequential(first, nn.ReLU(), last, nn.ReLU())
+    update = 0
+    for _ in range(epochs):
+        for part_x, part_y in zip(x.split(batch), y.split(batch), strict=True):
+            net.zero_grad()
+            nn.functional.cross_entropy(net(part_x), part_y).backward()
+            with torch.no_grad():
+                for weight in net.parameters():
+                    weight -= rate * min(1.0, (update + 1) / warmup) * weight.grad
+            update += 1
+    return net
+
+
+def test_the_paper_run_is_that_of_a_plain_loop_from_the_same_seed(make_run, arrays):
+    run = make_run()
+    smoke = load_config(RAW | {"scale": "smoke"}).setup("evolution").training.model_dump(mode="json")
+    schedule = smoke["schedule"] | {"warmup_updates": 4, "drop_epochs": []}
+    own = smoke | {"learning_rate": 0.5, "batch_size": 8, "schedule": schedule}
+    run.summary.write_text(json.dumps({"settings": {"training": own}}))
+    settings = PaperRun(torch_seed=42, permuted=True, epochs=(3, 10))
+    table = study_paper_run.study(settings, arrays, [run])
+    assert table["epoch"].tolist() == [0, 3, 10]
+    for epoch, found in table.set_index("epoch")["c_lower"].items():
+        net = trained_by_autograd(arrays, epoch)
+        norms = [jacobian_norm(net, x) for x in arrays["x_train"]]
+        assert found == pytest.approx(max(norms), rel=1e-4)
+    assert (table["c_pairwise"] <= 10 ** table["log10_c_upper"]).all()
