@@ -22,9 +22,11 @@ rule study:
         "logs/study/{scale}/{study}.log",
     benchmark:
         "benchmarks/runs/study/{scale}/{study}.tsv"
+    # before all figures; the longest may as well start before the last trainings
+    priority: lambda w: SETUP.study_priority(w.study)
     conda:
         "../envs/environment.yaml"
-    threads: 2
+    threads: lambda w: SETUP.study_threads(w.study)
     resources:
         mem_mb=4000,
     params:

@@ -74,7 +74,7 @@ def _table_jobs(setup: WorkflowSetup, table: str, jobs: dict[str, Job]) -> str:
         for path in setup.study_files(table):
             if path.endswith("checkpoints.safetensors"):
                 needs.append(_training_job(setup, path.removesuffix("/checkpoints.safetensors"), jobs))
-        return _add(jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), threads=2))
+        return _add(jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), setup.study_threads(table)))
     experiment = table.removesuffix("_epochs")
     needs = []
     for run in setup.runs(experiment, ""):
@@ -227,7 +227,7 @@ def _times(count: int) -> str:
 
 _SIMULATION = """\
 A simulation, not a measurement: the jobs above are placed on the cores in the order of the longest
-chain of jobs behind them, each as long as it took when it was measured, and a study on two cores. It
+chain of jobs behind them, each as long as it took when it was measured. It
 knows nothing of memory, of jobs that slow each other down, and of the starting of jobs."""
 
 

@@ -71,6 +71,9 @@ RUNS_OF_STUDY = {
 }
 """Experiments whose trained nets a study measures, at the widths in its settings if they have any."""
 
+SERIAL_STUDIES = {"bound_claims", "paper_run", "toy"}
+"""Studies that compute one thing after the other, on one core. The others use two."""
+
 _EPOCHS = "_epochs"
 
 
@@ -107,6 +110,14 @@ class WorkflowSetup:
         if study in ARRAYS_OF_STUDY:
             names.add(ARRAYS_OF_STUDY[study])
         return [f"results/data/{name}/arrays.safetensors" for name in sorted(names)]
+
+    def study_threads(self, study: str) -> int:
+        """Cores that a study can use."""
+        return 1 if study in SERIAL_STUDIES else 2
+
+    def study_priority(self, study: str) -> int:
+        """Of two studies that can start, the serial one goes first."""
+        return 10**9 if study in SERIAL_STUDIES else 1
 
     def study_files(self, study: str) -> list[str]:
         """Files of the runs that a study reads, each once."""
