@@ -74,7 +74,9 @@ def _table_jobs(setup: WorkflowSetup, table: str, jobs: dict[str, Job]) -> str:
         for path in setup.study_files(table):
             if path.endswith("checkpoints.safetensors"):
                 needs.append(_training_job(setup, path.removesuffix("/checkpoints.safetensors"), jobs))
-        return _add(jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), setup.study_threads(table)))
+        return _add(
+            jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), setup.study_threads(table))
+        )
     experiment = table.removesuffix("_epochs")
     needs = []
     for run in setup.runs(experiment, ""):
