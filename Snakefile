@@ -51,17 +51,3 @@ rule figures:
     default_target: True
     input:
         expand("figures/{figure}.pdf", figure=SETUP.figures),
-
-
-rule tables:
-    input:
-        expand(
-            "results/{scale}/tables/{table}.md",
-            scale=SETUP.config.scale,
-            table=SETUP.reader_tables,
-        ),
-
-
-rule claims:
-    input:
-        f"results/{SETUP.config.scale}/claims.csv",

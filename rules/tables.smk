@@ -62,3 +62,17 @@ rule judge_claims:
     shell:
         "python scripts/judge_claims.py --table {input.table:q} --scale {wildcards.scale} "
         "--claims {output.claims:q} --markdown {output.markdown:q} --log {log:q}"
+
+
+rule tables:
+    input:
+        expand(
+            "results/{scale}/tables/{table}.md",
+            scale=SETUP.config.scale,
+            table=SETUP.reader_tables,
+        ),
+
+
+rule claims:
+    input:
+        f"results/{SETUP.config.scale}/claims.csv",
