@@ -17,7 +17,7 @@ configfile: "config.yaml"
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pipeline.run_lock import hold_folder  # noqa: E402
-from pipeline.workflow_setup import prepare_workflow  # noqa: E402
+from pipeline.workflow_setup import lift_rate_limit, prepare_workflow  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
 
@@ -45,6 +45,7 @@ include: "rules/tables.smk"
 
 onstart:
     hold_folder(workflow)
+    lift_rate_limit(workflow)
 
 
 rule figures:

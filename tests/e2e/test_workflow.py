@@ -221,16 +221,19 @@ def test_two_calls_in_one_folder_are_refused(longer):
 
 
 def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
-    project.edit("config.yaml", "widths: [16, 80, 256]", "widths: [16, 32]")
-    smoke_rate = "max_epochs: 150"
-    project.edit("config.yaml", smoke_rate, "max_epochs: 20\n        clip_norm: null")
-    project.edit("config.yaml", "min_epochs: 40", "min_epochs: 0")
-    project.edit("config.yaml", "warmup_updates: 80", "warmup_updates: 1")
-    text = (project.folder / "config.yaml").read_text()
-    head, smoke = text.split("    smoke:", 1)
-    (project.folder / "config.yaml").write_text(
-        head + "    smoke:" + smoke.replace("learning_rate: 0.2", "learning_rate: 1.0e+38", 1)
-    )
+    config = project.folder / "config.yaml"
+    before, rest = config.read_text().split("    smoke:", 1)
+    smoke, after = rest.split("  double_descent_mse:", 1)
+    for old, new in (
+        ("widths: [16, 80, 256]", "widths: [16, 32]"),
+        ("max_epochs: 150", "max_epochs: 20\n        clip_norm: null"),
+        ("min_epochs: 40", "min_epochs: 0"),
+        ("warmup_updates: 80", "warmup_updates: 1"),
+        ("learning_rate: 0.2", "learning_rate: 1.0e+38"),
+    ):
+        assert old in smoke
+        smoke = smoke.replace(old, new)
+    config.write_text(f"{before}    smoke:{smoke}  double_descent_mse:{after}")
     project.snakemake(*RUN)
     table = (project.folder / "results/smoke/tables/double_descent.csv").read_text()
     assert table.count("diverged") == 8

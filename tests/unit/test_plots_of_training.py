@@ -94,22 +94,22 @@ def test_the_papers_stable_phase_at_its_scale_and_too_short_training():
 
 
 def test_table_of_secants_beside_the_papers():
-    table = pd.DataFrame(
-        {
-            "width": 256,
-            "epoch": [0, 0, 83000],
-            "c_lower": [0.3, 0.5, 20.0],
-            "c_pairwise": [0.2, 0.2, 8.0],
-        }
+    ours = pd.DataFrame({"width": 256, "epoch": [0, 0], "c_lower": [0.3, 0.5], "c_pairwise": [0.2, 0.2]})
+    same = pd.DataFrame(
+        {"width": 256, "epoch": [0, 83000], "c_lower": [0.4, 20.0], "c_pairwise": [0.165, 8.0]}
     )
-    rows = table_pairwise.rows({"pairwise": table}, context())
-    first, last = rows.to_dict("records")
-    assert first["C_lower"] == "0.400 ± 0.141"
-    assert first["C_lower, paper"] == "0.369"
-    assert first["C_lower, difference"] == "+8.4 %"
-    assert first["ratio, paper"] == "2.24"
-    assert last["C_pairwise"] == "8.000"
-    assert last["C_pairwise, paper"] == ""
+    rows = table_pairwise.rows({"pairwise": ours, "paper_run": same}, context())
+    first, last, secant, _ = rows.to_dict("records")
+    assert first == {
+        "bound": "C_lower",
+        "epoch": 0,
+        "paper": "0.369",
+        "paper's start": "0.400",
+        "difference": "+8.4 %",
+        "our seeds": "0.400 ± 0.141",
+    }
+    assert last["paper"] == last["difference"] == last["our seeds"] == ""
+    assert (secant["bound"], secant["difference"]) == ("C_pairwise", "+0.0 %")
 
 
 def loss_table():
