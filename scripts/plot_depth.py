@@ -96,12 +96,11 @@ def _draw_slopes(axes: Axes, data: pd.DataFrame, stage: str) -> None:
         line = fitted(data, name, fit, first, "layers")
         axes.plot(line.index, line, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
         known = PAPER_SLOPES[stage][name]
-        up = stage == "trained"
         axes.text(
-            *(0.98 if up else 0.02, (0.2 if up else 0.19) - 0.075 * row),
+            *(0.02, (0.93 if stage == "trained" else 0.19) - 0.075 * row),  # where no curve is
             f"slope {fit.slope:.2f} (paper {known:.2f})".replace("-", "\u2212"),
             transform=axes.transAxes,
-            ha="right" if up else "left",
+            ha="left",
             fontsize=6.5,
             color=LOOKS[name].color,
         )

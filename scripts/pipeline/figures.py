@@ -146,11 +146,15 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten."""
+    """Logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten.
+
+    On an axis of more than three decades at the powers of ten only.
+    """
     if not axes.dataLim.intervaly[1] > 0:  # nothing to show, every seed diverged
         axes.set_ylim(0.1, 1)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    long = axes.dataLim.intervaly[1] > 1000 * axes.dataLim.minposy
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if long else (1, 2, 5), numticks=20))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
