@@ -5,14 +5,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipeline.epoch_figures import draw_geometric, epoch_axis, ordered_looks, training_rows
 from pipeline.figures import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
-from pipeline.growth import BOUNDS, fitted, slopes_along
+from pipeline.growth import BOUNDS, slopes_along
 from pipeline.plot_command import Context, Tables, plot_tables_command
+from pipeline.slope_figures import count_axis, draw_slopes
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S32 and S33 (set-up E-DEPTH)"
 
@@ -20,10 +19,11 @@ PAPER_SLOPES = {
     "trained": {"c_upper": 3.33, "c_lower": 2.03, "c_avg": 1.19},
     "at initialisation": {"c_upper": 0.30, "c_lower": -2.52, "c_avg": -2.84},
 }
-"""Log-log slopes against the number of hidden layers; trained from two on (Figure S32)."""
+"""Log-log slopes against the number of hidden layers (Figure S32)."""
 
-FIRST_LAYERS = {"trained": 2, "at initialisation": 1}
-"""Least number of hidden layers in the fits; for initialisation the paper does not say."""
+FIRST_LAYERS = 2
+"""Least number of hidden layers in the fits. The paper says so of trained nets only; from one layer on
+our slopes at initialisation are less steep than its own, from two on they agree."""
 
 
 def with_layers(table: pd.DataFrame) -> pd.DataFrame:
@@ -47,9 +47,10 @@ def draw(tables: Tables, context: Context) -> Figure:
     for axes, letter, (stage, data) in zip(grid[0], "ab", stages(tables).items(), strict=True):
         for name in BOUNDS:
             draw_seeds(axes, data, "layers", name, LOOKS[name])
-        _draw_slopes(axes, data, stage)
+        top = 0.93 if stage == "trained" else 0.19  # where no curve is
+        draw_slopes(axes, data, "layers", PAPER_SLOPES[stage], first=FIRST_LAYERS, top=top, left=True)
         plain_log_axis(axes)
-        _layers_axis(axes, data)
+        count_axis(axes, data["layers"], "hidden layers")
         axes.set_title(f"{letter}  {stage}")
     every = training_rows(with_layers(tables["depth_epochs"]))
     depths = sorted(every["layers"].unique())
@@ -75,7 +76,7 @@ def facts(tables: Tables, context: Context) -> dict[str, Any]:
     train = table[table["points"] == "train"]
     found: dict[str, Any] = {}
     for stage, data in stages(tables).items():
-        fits = slopes_along(data, "layers", FIRST_LAYERS[stage])
+        fits = slopes_along(data, "layers", FIRST_LAYERS)
         means = data.groupby("layers")[list(BOUNDS)].mean()
         found[stage] = {
             "slopes": {name: asdict(fit) for name, fit in fits.items()},
@@ -88,30 +89,6 @@ def facts(tables: Tables, context: Context) -> dict[str, Any]:
         str(d): int(n) for d, n in train.groupby("layers")["parameters"].first().items()
     }
     return found
-
-
-def _draw_slopes(axes: Axes, data: pd.DataFrame, stage: str) -> None:
-    first = FIRST_LAYERS[stage]
-    for row, (name, fit) in enumerate(slopes_along(data, "layers", first).items()):
-        line = fitted(data, name, fit, first, "layers")
-        axes.plot(line.index, line, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
-        known = PAPER_SLOPES[stage][name]
-        axes.text(
-            *(0.02, (0.93 if stage == "trained" else 0.19) - 0.075 * row),  # where no curve is
-            f"slope {fit.slope:.2f} (paper {known:.2f})".replace("-", "\u2212"),
-            transform=axes.transAxes,
-            ha="left",
-            fontsize=6.5,
-            color=LOOKS[name].color,
-        )
-
-
-def _layers_axis(axes: Axes, data: pd.DataFrame) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(data["layers"].unique())))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("hidden layers")
 
 
 def _note(figure: Figure, tables: Tables, context: Context) -> None:

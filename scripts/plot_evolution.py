@@ -12,6 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.epoch_figures import draw_training, epoch_axis, last_rows, thousands, training_rows
 from pipeline.figures import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.growth import BOUNDS, PAPER_SLOPES, fitted, growth_factors, slopes, stable_from
+from pipeline.paper_values import TABLE_S3
 from pipeline.plot_command import Context, Tables, plot_tables_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures 1 and S9 (set-ups E-EVO and E-M1D-MSE)"
@@ -24,16 +25,7 @@ PAPER_GROWTH = {
 }
 """From initialisation to the end (section 3.1)."""
 
-PAPER_LOWER = {
-    0: 0.369,
-    1000: 1.336,
-    2000: 3.762,
-    3000: 5.775,
-    4000: 7.142,
-    5000: 7.974,
-    10000: 9.928,
-    50000: 19.390,
-}
+PAPER_LOWER = {epoch: lower for epoch, (lower, _) in TABLE_S3.items()}
 """C_lower by epoch, one seed (Table S3)."""
 
 _BESIDE = {"c_upper": 1.5, "c_avg": 1 / 1.6}
@@ -206,9 +198,8 @@ def _draw_slopes(axes: Axes, panel: Panel) -> None:
             line = _BESIDE[name] * fitted(panel.data, name, slope, panel.stable_from)
             axes.plot(line.index, line, color=color, linewidth=0.7, alpha=0.8)
         axes.text(
-            *(0.98, 0.2 - 0.08 * row, f"slope {slope.slope:.2f}"),
+            *(0.03, 0.9 - 0.08 * row, f"slope {slope.slope:.2f}"),
             transform=axes.transAxes,
-            ha="right",
             fontsize=6.5,
             color=color,
         )

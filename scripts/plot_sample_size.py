@@ -5,14 +5,13 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipeline.epoch_figures import training_rows
 from pipeline.figures import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
-from pipeline.growth import BOUNDS, fitted, slopes_along
+from pipeline.growth import BOUNDS, slopes_along
 from pipeline.plot_command import Context, plot_command
+from pipeline.slope_figures import count_axis, draw_slopes
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S35 (set-up E-NTR)"
 
@@ -39,7 +38,7 @@ def draw(table: pd.DataFrame, context: Context) -> Figure:
     )
     for name in BOUNDS:
         draw_seeds(panels["bounds"], trained, "size", name, LOOKS[name])
-    _draw_slopes(panels["bounds"], trained)
+    draw_slopes(panels["bounds"], trained, "size", PAPER_SLOPES, top=0.2, left=False)
     mark_diverged(panels["bounds"], data, "size")
     for name in ("test", "train"):
         draw_seeds(panels["loss"], trained, "size", f"{name}_loss", LOOKS[name])
@@ -48,7 +47,7 @@ def draw(table: pd.DataFrame, context: Context) -> Figure:
     for name in ("bounds", "loss"):
         plain_log_axis(panels[name])
     for axes in panels.values():
-        _size_axis(axes, trained)
+        count_axis(axes, trained["size"], "training points")
     low, high = panels["bounds"].get_ylim()
     panels["bounds"].set(
         title="a", ylabel="bound (logits per unit of input)", ylim=(low / 2, high * 2.4)
@@ -79,28 +78,6 @@ def facts(table: pd.DataFrame, context: Context) -> dict[str, Any]:
         "means": {str(size): row.to_dict() for size, row in means.iterrows()},
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
     }
-
-
-def _draw_slopes(axes: Axes, data: pd.DataFrame) -> None:
-    for row, (name, fit) in enumerate(slopes_along(data, "size").items()):
-        line = fitted(data, name, fit, 1, "size")
-        axes.plot(line.index, line, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
-        axes.text(
-            *(0.98, 0.15 - 0.055 * row),
-            f"slope {fit.slope:.2f} (paper {PAPER_SLOPES[name]:.2f})",
-            transform=axes.transAxes,
-            ha="right",
-            fontsize=6.5,
-            color=LOOKS[name].color,
-        )
-
-
-def _size_axis(axes: Axes, data: pd.DataFrame) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(sorted(data["size"].unique())))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("training points")
 
 
 if __name__ == "__main__":

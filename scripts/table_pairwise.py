@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from pipeline.claims_training import TABLE_S3
+from pipeline.paper_values import TABLE_S3
 from pipeline.plot_command import Context, Tables
 from pipeline.table_command import table_command
 

@@ -20,6 +20,7 @@ from pipeline.findings import (
     readable,
     select,
 )
+from pipeline.paper_values import TABLE_S3
 from pipeline.statistics import (
     Interval,
     bootstrap_interval,
@@ -29,18 +30,6 @@ from pipeline.statistics import (
 )
 
 BOUNDS = ("c_lower", "c_upper", "c_avg")
-
-TABLE_S3 = {
-    0: (0.369, 0.165),
-    1000: (1.336, 0.865),
-    2000: (3.762, 2.752),
-    3000: (5.775, 4.257),
-    4000: (7.142, 5.120),
-    5000: (7.974, 5.591),
-    10000: (9.928, 6.361),
-    50000: (19.390, 8.840),
-}
-"""C_lower and C_alt.lower by epoch, one seed (Khromov & Singh, ICLR 2024, Table S3)."""
 
 _STUDIED_WIDTH = 256
 """That of the nets whose training the paper follows."""

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from pipeline.claims_report import figures_of
-from pipeline.claims_training import TABLE_S3
 from pipeline.findings import Finding, Interval, UntestedError, attempt, combine, judge
 from pipeline.paper_claims import CLAIMS
+from pipeline.paper_values import TABLE_S3
 from pipeline.studies import Studies
 from pipeline.workflow_setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
 
