@@ -14,7 +14,14 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import (
+    FuncFormatter,
+    Locator,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
 
 from pipeline.files import write_bytes
 
@@ -88,17 +95,17 @@ def use_style(style: Path) -> None:
 def draw_seeds(axes: Axes, data: pd.DataFrame, x: str, y: str, look: Look) -> None:
     """Mean over seeds with a band of one standard deviation, and a faint line per seed.
 
-    ``data`` has one row per seed and value of ``x``. Non-finite values are left out. Where some
-    seeds stopped at the epoch cap the mean's marker is hollow.
+    The band ends at the lowest seed where it would go below that, so that no band shows a loss
+    below 0. ``data`` has one row per seed and value of ``x``. Non-finite values are left out. Where
+    some seeds stopped at the epoch cap the mean's marker is hollow.
     """
     finite = data[np.isfinite(data[y])].sort_values(x)
     for _, one in finite.groupby("seed"):
         axes.plot(one[x], one[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
     groups = finite.groupby(x)
     mean, deviation = groups[y].mean(), groups[y].std().fillna(0)
-    axes.fill_between(
-        mean.index, mean - deviation, mean + deviation, color=look.color, alpha=0.18, linewidth=0
-    )
+    low = np.maximum(mean - deviation, groups[y].min())
+    axes.fill_between(mean.index, low, mean + deviation, color=look.color, alpha=0.18, linewidth=0)
     axes.plot(mean.index, mean, color=look.color, linestyle=look.line, label=look.label)
     capped = groups["stop_reason"].apply(lambda reasons: (reasons == "epoch_cap").any())
     for hollow in (False, True):
@@ -146,17 +153,21 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Logarithmic y axis with plain numbers at 1, 2 and 5 times the powers of ten.
-
-    On an axis of more than three decades at the powers of ten only.
-    """
+    """Logarithmic y axis with plain numbers, the more of them per decade the shorter it is."""
     if not axes.dataLim.intervaly[1] > 0:  # nothing to show, every seed diverged
         axes.set_ylim(0.1, 1)
     axes.set_yscale("log")
-    long = axes.dataLim.intervaly[1] > 1000 * axes.dataLim.minposy
-    axes.yaxis.set_major_locator(LogLocator(subs=(1,) if long else (1, 2, 5), numticks=20))
+    axes.yaxis.set_major_locator(_log_locator(axes.dataLim.minposy, axes.dataLim.intervaly[1]))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _log_locator(low: float, high: float) -> Locator:
+    """Where numbers stand on a logarithmic axis from ``low`` to ``high``."""
+    for least, digits in ((1000, (1,)), (6, (1, 2, 5)), (2.5, (1, 1.5, 2, 3, 4, 5, 7))):
+        if high > least * low:
+            return LogLocator(subs=digits, numticks=20)
+    return MaxNLocator(5, steps=[1, 2, 5, 10])
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:
