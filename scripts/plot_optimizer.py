@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from pipeline.epoch_figures import category_axis, draw_training, epoch_axis, training_rows
 from pipeline.figures import LOOKS, Look, corner_note, plain_log_axis
+from pipeline.growth import own_ends
 from pipeline.plot_command import Context, Tables, plot_tables_command
 from pipeline.statistics import ratio_interval
 
@@ -73,21 +74,6 @@ def look_of(look: Look, variant: str, title: str) -> Look:
 def shared_end(data: pd.DataFrame) -> int:
     """The last epoch that some seed of either optimiser still has."""
     return int(data.groupby("variant")["epoch"].max().min())
-
-
-def own_ends(data: pd.DataFrame, target: float) -> pd.DataFrame:
-    """Of each optimiser and seed the first kept checkpoint at which the gradient norm is ``target``.
-
-    Gradient norms can be as small at initialisation and then rise, so only checkpoints behind the
-    largest one count. Where none is left it is the last checkpoint, and ``met`` is false.
-    """
-    rows = []
-    for _, one in data.sort_values("epoch").groupby(["variant", "seed"]):
-        late = one.loc[one["gradient_norm"].idxmax() :]
-        met = late[late["gradient_norm"] <= target]
-        row = one.iloc[-1] if met.empty else met.iloc[0]
-        rows.append(row.to_dict() | {"met": not met.empty})
-    return pd.DataFrame(rows)
 
 
 def facts(tables: Tables, context: Context) -> dict[str, Any]:

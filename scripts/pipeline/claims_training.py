@@ -20,7 +20,8 @@ from pipeline.findings import (
     readable,
     select,
 )
-from pipeline.paper_values import TABLE_S3
+from pipeline.growth import own_ends
+from pipeline.paper_values import GRADIENT_NORM_AT_THE_END, TABLE_S3
 from pipeline.statistics import (
     Interval,
     bootstrap_interval,
@@ -85,10 +86,11 @@ def loss_and_softmax(tables: Tables) -> Finding:
 
 def adam_above_sgd(tables: Tables) -> Finding:
     """Each bound, and the distance that the parameters went, under Adam over that under gradient
-    descent, ratio of the means over seeds: where each stopped, and at the last epoch that both have. A
-    part holds if its interval lies above 1."""
-    ends = select(tables, "optimizer", points="train")
+    descent, ratio of the means over seeds: at each one's end, the first kept checkpoint behind the
+    largest gradient norm at which this is at most 0.01 (the last one where there is none), and at the
+    last epoch that both have. A part holds if its interval lies above 1."""
     epochs = select(tables, "optimizer_epochs", points="train")
+    ends = own_ends(epochs, GRADIENT_NORM_AT_THE_END)
     parts = {
         f"{readable(column)}, {when}": attempt(_variant_ratio, rows, "adam~1", "adam~0", column)
         for when, rows in (("own end", ends), ("same epoch", _last_of_both(epochs, "variant")))

@@ -36,6 +36,21 @@ def stable_from(experiment: str, scale: str, training: dict[str, Any], data: pd.
     return warmup_epochs(training, int(data["number_of_points"].iloc[0]))
 
 
+def own_ends(data: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Of each optimiser and seed the first kept checkpoint at which the gradient norm is ``target``.
+
+    Gradient norms can be as small at initialisation and then rise, so only checkpoints behind the
+    largest one count. Where none is left it is the last checkpoint, and ``met`` is false.
+    """
+    rows = []
+    for _, one in data.sort_values("epoch").groupby(["variant", "seed"]):
+        late = one.loc[one["gradient_norm"].idxmax() :]
+        met = late[late["gradient_norm"] <= target]
+        row = one.iloc[-1] if met.empty else met.iloc[0]
+        rows.append(row.to_dict() | {"met": not met.empty})
+    return pd.DataFrame(rows)
+
+
 def slopes(data: pd.DataFrame, start: float) -> dict[str, Slope]:
     """Log-log slope of each bound's mean from epoch ``start`` on, seeds resampled as a whole.
 

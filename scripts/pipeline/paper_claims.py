@@ -181,7 +181,7 @@ CLAIMS = (
         "label_noise",
         width.wide_nets_are_smoother,
         "no number (CIFAR-10)",
-        "ratio of C_lower",
+        "C_lower, widest / narrowest net that fits",
     ),
     PaperClaim(
         "C18",

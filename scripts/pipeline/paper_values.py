@@ -11,3 +11,7 @@ TABLE_S3 = {
     50000: (19.390, 8.840),
 }
 """C_lower and C_alt.lower by epoch, one seed (Khromov & Singh, ICLR 2024, Table S3)."""
+
+GRADIENT_NORM_AT_THE_END = 0.01
+"""Where the comparison of optimisers ends a training: for Adam after 1,100 epochs, for SGD after
+83,000 (Khromov & Singh, ICLR 2024, section S2.6.13)."""

@@ -19,6 +19,7 @@ import table_pairwise
 import table_slopes
 from pipeline import figures
 from pipeline.epoch_figures import last_rows, shared_epochs, warmup_epochs
+from pipeline.growth import own_ends
 
 
 @pytest.fixture(autouse=True)
@@ -164,6 +165,6 @@ def test_optimisers_at_the_same_epoch_and_at_their_ends():
     assert same["epoch"] == 500
     assert same["c_lower"]["estimate"] == pytest.approx(10)
     assert facts["end_epochs"] == {"SGD": [500] * 3, "Adam": [500] * 3}
-    ends = plot_optimizer.own_ends(plot_optimizer.training_rows(tables["optimizer_epochs"]), 1e-4)
+    ends = own_ends(plot_optimizer.training_rows(tables["optimizer_epochs"]), 1e-4)
     assert not ends["met"].any()
     assert sorted(set(ends["epoch"])) == [500, 1000]
