@@ -106,7 +106,14 @@ def draw_seeds(axes: Axes, data: pd.DataFrame, x: str, y: str, look: Look) -> No
     mean, deviation = groups[y].mean(), groups[y].std().fillna(0)
     low = np.maximum(mean - deviation, groups[y].min())
     axes.fill_between(mean.index, low, mean + deviation, color=look.color, alpha=0.18, linewidth=0)
-    axes.plot(mean.index, mean, color=look.color, linestyle=look.line, label=look.label)
+    axes.plot(
+        *(mean.index, mean),
+        color=look.color,
+        linestyle=look.line,
+        marker=look.marker,
+        markevery=[],  # for the legend; on the line some are hollow
+        label=look.label,
+    )
     capped = groups["stop_reason"].apply(lambda reasons: (reasons == "epoch_cap").any())
     for hollow in (False, True):
         part = mean[capped == hollow]

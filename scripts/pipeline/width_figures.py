@@ -67,7 +67,15 @@ def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
     panels["loss"].set(title="b", ylabel=loss_label(settings))
     panels["loss"].tick_params(labelbottom=False)
     panels["error"].set(title="c", xlabel="width", ylabel="error (%)")
-    panels["bounds"].legend(loc="upper left", bbox_to_anchor=(0, 0.99))
+    panels["bounds"].legend(
+        loc="upper left",
+        bbox_to_anchor=(0.01, 0.99),
+        frameon=True,  # over the threshold's line
+        framealpha=1,
+        facecolor="white",
+        edgecolor="none",
+        borderpad=0.1,
+    )
     panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
     panels["loss"].legend(loc="lower left")
     name_threshold(panels["bounds"], settings)
