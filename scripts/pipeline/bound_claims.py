@@ -97,7 +97,7 @@ def one_over_pi(instances: int, generator: torch.Generator) -> Evidence:
     for _ in range(instances):
         narrow, wide = (_mean_pair_factor(width, generator) for width in (400, 1600))
         limits.append(math.pi * (2 * wide - narrow))
-    return within(limits, 0.95, 1.05)
+    return within(limits, 0.95, 1.05, "mean factor of an activation, times pi")
 
 
 def greedy_is_below(instances: int, generator: torch.Generator) -> Evidence:
@@ -112,7 +112,9 @@ def greedy_is_below(instances: int, generator: torch.Generator) -> Evidence:
         below.append(greedy < exact * (1 - 1e-6))
     found = universal(below)
     verdict: Verdict = "does not hold" if any(above) else "holds" if any(below) else "holds in part"
-    return replace(found, violations=sum(above), verdict=verdict)
+    return replace(
+        found, violations=sum(above), verdict=verdict, unit="share where greedy search is below"
+    )
 
 
 def power_method_from_below(instances: int, generator: torch.Generator) -> Evidence:
@@ -201,7 +203,7 @@ def gram_is_faster(instances: int, generator: torch.Generator) -> Evidence:
     for kernel in [kernels[0], *kernels]:  # the first is the warm-up
         others = min(_seconds(sedghi, kernel, 16), _seconds(farnia_ryu, kernel, 16))
         ratios.append(math.log(others / _seconds(conv_gram_norm, kernel, 16)))
-    found = within(ratios[1:], 0.0, math.inf)
+    found = within(ratios[1:], 0.0, math.inf, "times as fast")
     mean, low, high = (math.exp(value) for value in (found.estimate, found.low, found.high))
     return replace(found, estimate=mean, low=low, high=high)
 
@@ -245,7 +247,7 @@ def norm2toep_is_quadratic(instances: int, generator: torch.Generator) -> Eviden
         true = sedghi(kernel, (1, 2048)).value
         errors = [toeplitz_gram_norm(kernel, steps=steps).item() - true for steps in (7, 8)]
         ratios.append(errors[1] / errors[0])
-    return within(ratios, -math.inf, 0.1)
+    return within(ratios, -math.inf, 0.1, "mean ratio of an error to the one before")
 
 
 def circular_to_any_size(instances: int, generator: torch.Generator) -> Evidence:
@@ -410,7 +412,7 @@ CLAIMS = (
         "A8",
         A,
         "Max-pooling with overlapping windows is 1-Lipschitz (as used for AlexNet)",
-        "none",
+        "alexnet",
         pooling_is_one_lipschitz,
     ),
     Claim(
@@ -461,7 +463,7 @@ CLAIMS = (
         "D4",
         C,
         "Spectral rescaling makes a matrix 1-Lipschitz, for any number of steps",
-        "none",
+        "bound_claims",
         rescaling_is_one_lipschitz,
     ),
     Claim(

@@ -14,7 +14,7 @@ Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a test found: ``estimate`` in its 95 % interval from ``low`` to ``high``."""
+    """What a test found: ``estimate`` of ``unit`` in its 95 % interval from ``low`` to ``high``."""
 
     instances: int
     violations: int
@@ -22,6 +22,7 @@ class Evidence:
     low: float
     high: float
     verdict: Verdict
+    unit: str = "share of violations"
 
 
 NOT_TESTED = Evidence(0, 0, math.nan, math.nan, math.nan, "not tested")
@@ -80,7 +81,7 @@ def two_cases(first: Sequence[bool], second: Sequence[bool]) -> Evidence:
     return Evidence(total, count, *share(count, total), verdict)
 
 
-def within(values: Sequence[float], least: float, most: float) -> Evidence:
+def within(values: Sequence[float], least: float, most: float, unit: str) -> Evidence:
     """A statement on a mean holds if its interval lies in [least, most], does not hold if it lies
     outside, and holds in part if it lies across an end. Instances outside count as violations."""
     mean, low, high = mean_interval(values)
@@ -90,4 +91,4 @@ def within(values: Sequence[float], least: float, most: float) -> Evidence:
     elif high < least or low > most:
         verdict = "does not hold"
     outside = sum(not least <= value <= most for value in values)
-    return Evidence(len(values), outside, mean, low, high, verdict)
+    return Evidence(len(values), outside, mean, low, high, verdict, unit)

@@ -36,11 +36,11 @@ COLUMNS = [
 
 _INTERVALS = (
     "Numbers in brackets are 95 % intervals, over seeds for trained nets. Each verdict follows from the "
-    "rule in claims.csv: the claim holds if the interval lies within the rule's limits, does not hold "
+    "rule below its table: the claim holds if the interval lies within the rule's limits, does not hold "
     "if it lies outside, and holds in part if it lies across one. A claim of several parts holds if all "
     "that could be tested do, does not hold if none does even in part, and else holds in part; the "
-    "number shown is that of the first part, and all stand below the table. Four seeds give short "
-    "intervals, and many claims are judged at once: a verdict near its limit is no proof."
+    "number in the table is that of the first part, and all stand behind the rule. Four seeds give "
+    "short intervals, and many claims are judged at once: a verdict near its limit is no proof."
 )
 
 _SMOKE = (
@@ -79,7 +79,7 @@ def _of_instances(table: pd.DataFrame) -> pd.DataFrame:
     violated = table["violations"].astype(str) + " of " + table["instances"].astype(str)
     return table.assign(
         reported="",
-        unit="share of violations, or what the rule names",
+        figure=[", ".join(dict.fromkeys([name, "bound_claims"])) for name in table["figure"]],
         reason=("violated by " + violated + " random instances").where(
             table["instances"] > 0, "the solver is not installed"
         ),
@@ -95,9 +95,7 @@ def markdown(claims: pd.DataFrame, scale: str, link: Link) -> str:
     parts += [_INTERVALS, ""]
     for source, rows in claims.groupby("source", sort=False):
         parts += [f"## {source}", "", markdown_table(_shown(rows, link)), ""]
-        tested = rows[rows["estimate"].notna() & rows["reason"].astype(bool)]
-        if (rows["reported"] != "").any() and len(tested):
-            parts += [f"- {row['claim']}: {row['reason']}." for _, row in tested.iterrows()] + [""]
+        parts += [_explained(row) for _, row in rows.iterrows()] + [""]
     return "\n".join(parts)
 
 
@@ -159,6 +157,12 @@ def _shown(rows: pd.DataFrame, link: Link) -> pd.DataFrame:
 def figures_of(entry: str) -> list[str]:
     """The names in the column ``figure``."""
     return entry.split(", ")
+
+
+def _explained(row: "pd.Series[str]") -> str:
+    """The rule of a claim, and what it gave part by part."""
+    found = f" *{row['reason']}.*" if _number(row) and row["reason"] else ""
+    return f"- **{row['claim']}.** {row['rule']}{found}"
 
 
 def _linked(name: str, target: str) -> str:

@@ -42,7 +42,7 @@ def penalty_helps(tables: Tables) -> Finding:
         values = paired(by_seed(best, column), by_seed(plain, column))
         return judge(ratio_interval(*values, paired=True), least, most)
 
-    name = losses.idxmin().replace("penalty~", "strength 1e-6 x ")
+    name = f"strength {int(losses.idxmin().removeprefix('penalty~')) / 1e6:g}"
     return combine(
         {
             f"test loss, {name}": attempt(part, "test_loss", 0.0, 1.0),

@@ -148,8 +148,8 @@ def cap_flattens(tables: Tables) -> Finding:
     cap is not above 5 %."""
     rows = select(tables, "constrained", points="train")
     parts = {
-        f"{readable(column)}, {cap}": attempt(_flatter, rows, cap, column)
-        for cap in ("cap~10", "cap~1")
+        f"{readable(column)}, cap {cap}": attempt(_flatter, rows, f"cap~{cap}", column)
+        for cap in (10, 1)
         for column in ("c_lower", "c_upper", "test_loss")
     }
     return combine(parts)

@@ -289,7 +289,7 @@ CLAIMS = (
         "linearisation",
         training.far_from_linear,
         "C_lower from 0.369 to 24.2; mixed derivative 4.69",
-        "C_lower at the end / most of the linearised net",
+        "C_lower at the end / that of the linearised net",
     ),
     PaperClaim(
         "C30",

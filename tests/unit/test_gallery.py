@@ -109,7 +109,7 @@ def test_claims_have_their_own_page(pages):
     assert "[curve](figures/curve.png), [plain](figures/plain.png)" in text
     assert "1 holds, 0 holds in part, 1 does not hold, 1 not tested" in text
     assert "no data" in text
-    assert "- C2: a: no." in text
+    assert "- **C2.** A. *a: no.*" in text
 
 
 def test_without_claims_the_way_to_make_them_is_named(root):

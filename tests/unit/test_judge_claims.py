@@ -25,6 +25,7 @@ INSTANCES = pd.DataFrame(
         "low": [0.0, np.nan],
         "high": [0.018, np.nan],
         "verdict": ["holds", "not tested"],
+        "unit": ["share of violations"] * 2,
         "figure": ["tightness", "tightness"],
         "seconds": [1.0, 0.0],
     }
@@ -86,7 +87,9 @@ def test_markdown_has_totals_links_and_numbers(judged):
     assert claims_report.totals(claims) in text
     assert f"{len(claims) - 2} not tested" in text
     assert "2 [2, 2]: growth of C_lower, width 256" in text
-    assert "[tightness](../../figures/tightness.png)" in text
+    assert "[tightness](../../figures/tightness.png), [bound_claims](" in text
+    assert "0 [0, 0.018]: share of violations" in text
+    assert "- **A1.** Holds if none is violated. *violated by 0 of 200 random instances.*" in text
     assert "mean nothing" not in text
 
 

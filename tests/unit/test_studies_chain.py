@@ -296,10 +296,12 @@ def test_rules_on_planted_data():
     assert claims.two_cases([False] * 5, [True, False]).verdict == "holds in part"
     assert claims.two_cases([True], [True, False]).verdict == "does not hold"
     assert claims.two_cases([False], [False]).verdict == "holds"
-    assert claims.within([1.0, 1.1, 0.9, 1.0], 0.5, 1.5).verdict == "holds"
-    assert claims.within([1.0, 1.1, 0.9, 1.0], 2, 3).verdict == "does not hold"
-    assert claims.within([1.0, 3.0, 1.0, 3.0], 0, 2).verdict == "holds in part"
-    assert claims.within([1.0, 3.0], 0, 2).violations == 1
+    assert claims.within([1.0, 1.1, 0.9, 1.0], 0.5, 1.5, "a mean").verdict == "holds"
+    assert claims.within([1.0, 1.1, 0.9, 1.0], 2, 3, "a mean").verdict == "does not hold"
+    assert claims.within([1.0, 3.0, 1.0, 3.0], 0, 2, "a mean").verdict == "holds in part"
+    assert claims.within([1.0, 3.0], 0, 2, "a mean").violations == 1
+    assert claims.within([1.0, 3.0], 0, 2, "a mean").unit == "a mean"
+    assert claims.universal([False]).unit == "share of violations"
 
 
 def test_intervals():
