@@ -160,11 +160,16 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Logarithmic y axis with plain numbers, the more of them per decade the shorter it is."""
+    """Logarithmic y axis with plain numbers, the more of them per decade the shorter it is.
+
+    Of axes that share it the one that was drawn last has to come last.
+    """
     if not axes.dataLim.intervaly[1] > 0:  # nothing to show, every seed diverged
         axes.set_ylim(0.1, 1)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(_log_locator(axes.dataLim.minposy, axes.dataLim.intervaly[1]))
+    limits = [other.dataLim for other in axes.get_shared_y_axes().get_siblings(axes)]
+    low, high = min(one.minposy for one in limits), max(one.intervaly[1] for one in limits)
+    axes.yaxis.set_major_locator(_log_locator(low, high))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())
 
