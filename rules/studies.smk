@@ -30,7 +30,7 @@ rule study:
     resources:
         mem_mb=4000,
     params:
-        settings=lambda w: SETUP.config.study_job(w.study),
+        settings=lambda w: SETUP.study_settings(w.study),
         code=lambda w: SETUP.code[f"study_{w.study}"],
         arrays=lambda w, input: f"--arrays {input.arrays}" if input.arrays else "",
         runs=lambda w: SETUP.study_runs(w.study),

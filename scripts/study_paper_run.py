@@ -4,7 +4,6 @@ The authors' code seeds PyTorch with 42 before it builds a net, and permutes the
 it cuts batches from it. From that start the values of the table come out again.
 """
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +25,13 @@ from pipeline.studies import PaperRun
 from pipeline.study_command import Arrays, runs_command
 
 
-def study(settings: PaperRun, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
+class Job(PaperRun):
+    """The study with the training of its run, so that the run need not be there."""
+
+    training: Training
+
+
+def study(settings: Job, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
     """A row per epoch. Source: Khromov & Singh, ICLR 2024, Table S3 and appendix S3.1."""
     (run,) = runs
     train, test = run.points(arrays), run.points(arrays, "test")
@@ -44,9 +49,9 @@ def study(settings: PaperRun, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
     )
 
 
-def start(run: Run, settings: PaperRun, train: Points, test: Points) -> TrainingRun:
-    """The authors' initialisation, to be trained as ``run`` was, to the last epoch asked for."""
-    how = Training.model_validate(json.loads(run.summary.read_text())["settings"]["training"])
+def start(run: Run, settings: Job, train: Points, test: Points) -> TrainingRun:
+    """The authors' initialisation, to be trained as ``run`` is, to the last epoch asked for."""
+    how = settings.training
     classes = int(max(train.y.max(), test.y.max())) + 1
     net = seeded_fcn(settings.torch_seed, train.x.shape[1], [run.width], classes)
     stack = StackedFCN(
@@ -103,4 +108,4 @@ def measures(net: Checkpoint, train: Points) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    runs_command(study, PaperRun, __doc__)
+    runs_command(study, Job, __doc__)

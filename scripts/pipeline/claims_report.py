@@ -81,7 +81,7 @@ def _of_instances(table: pd.DataFrame) -> pd.DataFrame:
         reported="",
         figure=[", ".join(dict.fromkeys([name, "bound_claims"])) for name in table["figure"]],
         reason=("violated by " + violated + " random instances").where(
-            table["instances"] > 0, "the solver is not installed"
+            table["instances"] > 0, "needs cvxpy, which is not installed"
         ),
     )[COLUMNS]
 

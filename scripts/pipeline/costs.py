@@ -72,7 +72,9 @@ def _table_jobs(setup: WorkflowSetup, table: str, jobs: dict[str, Job]) -> str:
     if table in setup.studies:
         needs = [_data_job(path, jobs) for path in setup.study_arrays(table)]
         for path in setup.study_files(table):
-            if path.endswith("checkpoints.safetensors"):
+            if path.endswith("labels.safetensors"):
+                needs.append(_labels_job(path, jobs))
+            elif path.endswith("checkpoints.safetensors"):
                 needs.append(_training_job(setup, path.removesuffix("/checkpoints.safetensors"), jobs))
         return _add(
             jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), setup.study_threads(table))
@@ -92,10 +94,14 @@ def _training_job(setup: WorkflowSetup, folder: str, jobs: dict[str, Job]) -> st
     _, *experiment, noise, _ = place.split("/")
     variant = "/".join(experiment)
     data = _data_job(setup.arrays(variant), jobs)
-    labels = setup.labels(variant, noise.removeprefix("noise~"))
-    name = labels.removeprefix("results/labels/").removesuffix("/labels.safetensors")
-    injected = _add(jobs, Job(f"inject_noise/{name}", (data,)))
+    injected = _labels_job(setup.labels(variant, noise.removeprefix("noise~")), jobs)
     return _add(jobs, Job(f"train/{place}", (data, injected)))
+
+
+def _labels_job(labels: str, jobs: dict[str, Job]) -> str:
+    name = labels.removeprefix("results/labels/").removesuffix("/labels.safetensors")
+    data = _add(jobs, Job(f"prepare_data/{name.split('/')[0]}"))
+    return _add(jobs, Job(f"inject_noise/{name}", (data,)))
 
 
 def _data_job(arrays: str, jobs: dict[str, Job]) -> str:

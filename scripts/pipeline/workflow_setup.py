@@ -71,6 +71,9 @@ RUNS_OF_STUDY = {
 }
 """Experiments whose trained nets a study measures, at the widths in its settings if they have any."""
 
+UNTRAINED_STUDIES = {"paper_run"}
+"""Studies that train the nets of their experiment themselves, and do not wait for its runs."""
+
 SERIAL_STUDIES = {"bound_claims", "paper_run", "toy"}
 """Studies that compute one thing after the other, on one core. The others use two."""
 
@@ -121,8 +124,17 @@ class WorkflowSetup:
 
     def study_files(self, study: str) -> list[str]:
         """Files of the runs that a study reads, each once."""
-        names = ("labels", "checkpoints", "summary")
+        names = ["labels"] if study in UNTRAINED_STUDIES else ["labels", "checkpoints", "summary"]
         return list(dict.fromkeys(run[name] for run in self._study_runs(study) for name in names))
+
+    def study_settings(self, study: str) -> str:
+        """The settings of a study as JSON, with those of the training if it does that itself."""
+        settings = self.config.study_job(study)
+        if study not in UNTRAINED_STUDIES:
+            return settings
+        (experiment,) = RUNS_OF_STUDY[study]
+        training = self.config.setup(experiment).training.model_dump(mode="json")
+        return json.dumps(json.loads(settings) | {"training": training})
 
     def study_runs(self, study: str) -> str:
         """The runs that a study reads, as JSON for its command line."""

@@ -43,10 +43,15 @@ def everything_behind(job, needs):
 
 def test_jobs_are_those_that_snakemake_would_run(project, setup, monkeypatch):
     targets = ("double_descent", "seqlip_cnn", "lipschitz_training", "evolution", "gram_convergence")
-    workflow = build(project, monkeypatch, [f"figures/{name}.pdf" for name in targets], scale="smoke")
+    files = [*(f"figures/{name}.pdf" for name in targets), "results/smoke/tables/pairwise.md"]
+    workflow = build(project, monkeypatch, files, scale="smoke")
     benchmarks = {str(job.benchmark) for job in workflow.dag.jobs}
     expected = {path.removeprefix("benchmarks/runs/").removesuffix(".tsv") for path in benchmarks}
-    found = {name: job for target in targets for name, job in costs.jobs_of(setup, target).items()}
+    found = {
+        name: job
+        for target in (*targets, "pairwise")
+        for name, job in costs.jobs_of(setup, target).items()
+    }
     assert set(found) == expected
     direct = {
         str(job.benchmark): {str(one.benchmark) for one in workflow.dag.dependencies[job]}
@@ -58,6 +63,8 @@ def test_jobs_are_those_that_snakemake_would_run(project, setup, monkeypatch):
     }
     for path in benchmarks:
         assert everything_behind(path, ours) == everything_behind(path, direct), path
+    behind = everything_behind("benchmarks/runs/study/smoke/paper_run.tsv", ours)
+    assert not any("/train/" in path for path in behind)  # it does not wait for the trained nets
 
 
 def test_sums_count_shared_jobs_for_each_and_once_in_all():

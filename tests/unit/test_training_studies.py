@@ -19,10 +19,10 @@ import study_theory_bounds
 from lipschitz.bounds import upper_bound
 from lipschitz.models import seeded_fcn
 from pipeline.checkpoints import checkpoints_at
-from pipeline.config import load_config
+from pipeline.config import Training, load_config
 from pipeline.files import write_tensors
 from pipeline.runs import Run
-from pipeline.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, PaperRun, TheoryBounds
+from pipeline.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, TheoryBounds
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 MODEL = load_config(RAW).setup("evolution").model.model_copy(update={"output_activation": "relu"})
@@ -221,8 +221,10 @@ def test_the_paper_run_is_that_of_a_plain_loop_from_the_same_seed(make_run, arra
     smoke = load_config(RAW | {"scale": "smoke"}).setup("evolution").training.model_dump(mode="json")
     schedule = smoke["schedule"] | {"warmup_updates": 4, "drop_epochs": []}
     own = smoke | {"learning_rate": 0.5, "batch_size": 8, "schedule": schedule}
-    run.summary.write_text(json.dumps({"settings": {"training": own}}))
-    settings = PaperRun(torch_seed=42, permuted=True, epochs=(3, 10))
+    run.summary.unlink()  # it need not have been trained
+    settings = study_paper_run.Job(
+        torch_seed=42, permuted=True, epochs=(3, 10), training=Training.model_validate(own)
+    )
     table = study_paper_run.study(settings, arrays, [run])
     assert table["epoch"].tolist() == [0, 3, 10]
     for epoch, found in table.set_index("epoch")["c_lower"].items():
