@@ -36,11 +36,11 @@ figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
 
 test: $(VENV)/.complete-dev ## run all checks and all tests
-	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest
+	$(MAKE) --no-print-directory lint test-fast
+	$(BIN)/python -m pytest -m slow
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
 
 lint: $(VENV)/.complete-dev ## check style, types and rules
 	$(BIN)/ruff check .
