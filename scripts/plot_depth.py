@@ -22,8 +22,8 @@ PAPER_SLOPES = {
 """Log-log slopes against the number of hidden layers (Figure S32)."""
 
 FIRST_LAYERS = 2
-"""Least number of hidden layers in the fits. The paper says so of trained nets only; from one layer on
-our slopes at initialisation are less steep than its own, from two on they agree."""
+"""Least number of hidden layers in the fits. The paper says so of trained nets only; what fits through
+all depths give stands in the facts."""
 
 
 def with_layers(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,6 +80,9 @@ def facts(tables: Tables, context: Context) -> dict[str, Any]:
         means = data.groupby("layers")[list(BOUNDS)].mean()
         found[stage] = {
             "slopes": {name: asdict(fit) for name, fit in fits.items()},
+            "slopes_through_all_depths": {
+                name: fit.slope for name, fit in slopes_along(data, "layers").items()
+            },
             "slopes_of_the_paper": PAPER_SLOPES[stage],
             "means": {str(depth): row.to_dict() for depth, row in means.iterrows()},
         }

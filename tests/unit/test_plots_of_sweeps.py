@@ -34,6 +34,7 @@ def test_depth_recovers_powers_from_two_layers_on():
     assert facts["trained"]["slopes"]["c_upper"]["slope"] == pytest.approx(2)
     assert facts["trained"]["slopes"]["c_upper"]["points"] == 4
     assert facts["at initialisation"]["slopes"]["c_avg"]["points"] == 4
+    assert facts["trained"]["slopes_through_all_depths"]["c_upper"] < 1.5  # one layer starts at 9
     assert facts["stop_reasons"]["3 layers, gradient_norm"] == 3
     diverged = tables["depth"].assign(stop_reason="diverged", log10_c_upper=math.nan)
     diverged.loc[diverged["seed"] > 0, "log10_c_upper"] = 1.0
