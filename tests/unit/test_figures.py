@@ -96,6 +96,29 @@ def test_mean_and_band_are_those_of_the_seeds():
     assert band.max() == pytest.approx((expected + data.groupby("width")["c_lower"].std()).max())
 
 
+def test_a_band_ends_at_the_lowest_seed():
+    _, axes = plt.subplots()
+    data = table()
+    data["train_loss"] = np.where(data["seed"] == 0, 9.0, 0.1)  # a standard deviation above the mean
+    figures.draw_seeds(axes, data, "width", "train_loss", figures.LOOKS["train"])
+    assert axes.collections[0].get_paths()[0].vertices[:, 1].min() == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "least", "most"),
+    [(1, 1e6, 4, 8), (0.02, 0.5, 4, 6), (20, 80, 3, 6), (0.7, 1.1, 3, 6)],
+)
+def test_log_axes_have_some_numbers_and_not_many(low, high, least, most):
+    _, (first, second) = plt.subplots(1, 2, sharey=True)
+    second.plot([0, 1], [low, low * 1.01])
+    first.plot([0, 1], [low, high])
+    for axes in (first, second):  # the second's own range is no guide
+        figures.plain_log_axis(axes)
+    bottom, top = second.get_ylim()
+    shown = [tick for tick in second.yaxis.get_majorticklocs() if bottom <= tick <= top]
+    assert least <= len(shown) <= most
+
+
 def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
     data = table(diverged={(128, 1)})
     figure = plot_double_descent.draw(data, CONTEXT)
