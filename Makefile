@@ -30,7 +30,7 @@ tables: $(VENV)/.complete ## make all tables for readers
 
 claims: $(VENV)/.complete ## judge what the papers claim, and print the verdicts
 	$(SNAKEMAKE) claims
-	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims_report $(SCALE)
+	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report $(SCALE)
 
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
@@ -55,15 +55,15 @@ format: $(VENV)/.complete-dev ## format all code
 	$(BIN)/snakefmt Snakefile rules
 
 docs: $(VENV)/.complete-dev ## generate the references of settings and rules from the code
-	PYTHONPATH=scripts $(BIN)/python -m pipeline.config_reference
-	PYTHONPATH=scripts $(BIN)/python -m pipeline.rule_reference
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.pages.config_reference
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.pages.rule_reference
 
 costs: $(VENV)/.complete ## write docs/costs.md, time and memory of every figure, from the jobs that have run
-	PYTHONPATH=scripts $(BIN)/python -m pipeline.costs $(if $(MACHINE),--machine "$(MACHINE)")
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.pages.costs $(if $(MACHINE),--machine "$(MACHINE)")
 
 gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all figures at laptop scale
 	$(SNAKEMAKE_CALL) --config scale=laptop -- figures claims
-	PYTHONPATH=scripts $(BIN)/python -m pipeline.gallery $(if $(MACHINE),--machine "$(MACHINE)")
+	PYTHONPATH=scripts $(BIN)/python -m pipeline.pages.gallery $(if $(MACHINE),--machine "$(MACHINE)")
 
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))

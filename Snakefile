@@ -16,8 +16,8 @@ configfile: "config.yaml"
 
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
-from pipeline.run_lock import hold_folder  # noqa: E402
-from pipeline.workflow_setup import lift_rate_limit, prepare_workflow  # noqa: E402
+from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
+from pipeline.snakemake.setup import lift_rate_limit, prepare_workflow  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
 

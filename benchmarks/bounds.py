@@ -28,10 +28,10 @@ import pandas as pd  # noqa: E402
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from lipschitz.bounds import upper_bound  # noqa: E402
-from lipschitz.operator_norm import conv2d_norm  # noqa: E402
-from lipschitz.operator_norm.competitors import COMPETITORS  # noqa: E402
-from lipschitz.operator_norm.gram import conv_gram_norm, toeplitz_gram_norm  # noqa: E402
+from lipbounds.bounds import upper_bound  # noqa: E402
+from lipbounds.operator_norm import conv2d_norm  # noqa: E402
+from lipbounds.operator_norm.competitors import COMPETITORS  # noqa: E402
+from lipbounds.operator_norm.gram import conv_gram_norm, toeplitz_gram_norm  # noqa: E402
 from run import _processor  # noqa: E402
 
 CONVOLUTIONS = {

@@ -20,7 +20,7 @@ import nets
 
 
 def import_peer(checkout: Path) -> tuple[types.ModuleType, types.ModuleType]:
-    """The modules ``lipschitz`` and ``train`` of the checkout, without their logging packages."""
+    """The modules ``lipbounds`` and ``train`` of the checkout, without their logging packages."""
     unused = (
         ("torch.utils.tensorboard", "SummaryWriter"),
         ("vit_pytorch", "ViT"),
@@ -31,10 +31,10 @@ def import_peer(checkout: Path) -> tuple[types.ModuleType, types.ModuleType]:
         setattr(stub, attribute, object)
         sys.modules[name] = stub
     sys.path.insert(0, str(checkout / "code"))
-    import lipschitz
+    import lipbounds
     import train
 
-    return lipschitz, train
+    return lipbounds, train
 
 
 def jacobian_norms(peer: types.ModuleType, model: nn.Module, x: torch.Tensor, batch: int) -> Callable:
@@ -67,7 +67,7 @@ def main() -> None:
     """Serve requests until the input ends."""
     checkout, data_file, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    lipschitz, train = import_peer(Path(checkout))
+    lipbounds, train = import_peer(Path(checkout))
     data = load_file(data_file)
     known: dict[str, Callable] = {}
     for line in sys.stdin:
@@ -76,7 +76,7 @@ def main() -> None:
             model = nets.build(request["net"])
             if request["task"] == "jacobian":
                 x = nets.points(request["net"], data)
-                known[line] = jacobian_norms(lipschitz, model, x, request["batch"])
+                known[line] = jacobian_norms(lipbounds, model, x, request["batch"])
             else:
                 known[line] = epoch(train, model, data)
         started = time.perf_counter()

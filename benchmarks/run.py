@@ -27,12 +27,12 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
 import nets  # noqa: E402
-from lipschitz.datasets import prepare  # noqa: E402
-from lipschitz.jacobian import jacobian_norms  # noqa: E402
-from lipschitz.models import linear_weights  # noqa: E402
-from lipschitz.training.epochs import EpochRunner, make_batches  # noqa: E402
-from lipschitz.training.losses import LOSSES  # noqa: E402
-from lipschitz.training.stacked import StackedFCN  # noqa: E402
+from lipbounds.jacobian import jacobian_norms  # noqa: E402
+from nets.data.mnist1d import prepare  # noqa: E402
+from nets.models.fcn import linear_weights  # noqa: E402
+from nets.training.epochs import EpochRunner, make_batches  # noqa: E402
+from nets.training.loss import LOSSES  # noqa: E402
+from nets.training.stacked import StackedFCN  # noqa: E402
 
 Contenders = dict[str, Callable[[], float]]
 
@@ -108,7 +108,7 @@ def jacobian_race(
         torch.linalg.matrix_norm(single(x).detach().flatten(2), 2)
 
     contenders = {
-        "lipschitz.jacobian_norms": timed(lambda: jacobian_norms(model, x)),
+        "lipbounds.jacobian_norms": timed(lambda: jacobian_norms(model, x)),
         "vmap(jacrev) + matrix_norm(2)": timed(with_jacrev),
     }
     if peer is not None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.command import run
-from pipeline.files import write_text
+from pipeline.jobs.command import run
+from pipeline.provenance.files import write_text
 
 RUN_COLUMNS = ["variant", "noise", "width", "parameters", "strength"]
 STOP_COLUMNS = ["seed", "epochs", "stop_reason"]

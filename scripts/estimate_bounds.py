@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipschitz.bounds import LowerBound, UpperBound, lower_bound, upper_bound
-from lipschitz.training.run import Points
-from pipeline.command import CommandError, run
-from pipeline.config import BoundsJob
-from pipeline.device import choose_device
-from pipeline.files import read_tensors, write_text
-from pipeline.resume import only_process
-from pipeline.runs import read_checkpoints, training_subset
+from lipbounds.bounds import LowerBound, UpperBound, lower_bound, upper_bound
+from nets.training.run import Points
+from pipeline.config.training import BoundsJob
+from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.device import choose_device
+from pipeline.jobs.resume import only_process
+from pipeline.provenance.files import read_tensors, write_text
+from pipeline.runs.run import read_checkpoints, training_subset
 
 _ROUNDING = 1e-6
 """Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
@@ -134,7 +134,7 @@ if __name__ == "__main__":
     parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
     parser.add_argument("--checkpoints", type=Path, required=True, help="input: safetensors")
     parser.add_argument("--width", type=int, required=True)
-    parser.add_argument("--settings", required=True, help="pipeline.config.BoundsJob as JSON")
+    parser.add_argument("--settings", required=True, help="pipeline.config.training.BoundsJob as JSON")
     parser.add_argument("--code", default="", help="fingerprint of the program")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)

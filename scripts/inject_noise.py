@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from lipschitz.label_noise import NOISE_KINDS, inject
-from pipeline.command import run
-from pipeline.files import read_arrays, write_arrays
-from pipeline.progress import LOG
+from nets.label_noise import NOISE_KINDS, inject
+from pipeline.jobs.command import run
+from pipeline.jobs.progress import LOG
+from pipeline.provenance.files import read_arrays, write_arrays
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pandas as pd
 from pandas.errors import EmptyDataError
 
-from pipeline.claims_report import claims_frame, markdown, totals
-from pipeline.command import run
-from pipeline.files import write_text
-from pipeline.progress import LOG
+from pipeline.claims.report import claims_frame, markdown, totals
+from pipeline.jobs.command import run
+from pipeline.jobs.progress import LOG
+from pipeline.provenance.files import write_text
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.figures import (
+from pipeline.figures.looks import (
     Look,
     corner_note,
     draw_seeds,
@@ -19,7 +19,7 @@ from pipeline.figures import (
     plain_log_axis,
     width_axis,
 )
-from pipeline.perturbed import (
+from pipeline.measuring.perturbed import (
     beside_clean,
     radius_legend,
     radius_looks,
@@ -27,7 +27,7 @@ from pipeline.perturbed import (
     share_scale,
 )
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import peak_location
+from pipeline.statistics.intervals import peak_location
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S4 and Table S6, there for CIFAR-10"
 

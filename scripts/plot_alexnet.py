@@ -6,7 +6,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures import BOUND_LOOKS, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Virmaux & Scaman, NeurIPS 2018, table of AlexNet"

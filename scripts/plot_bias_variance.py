@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
 
-from pipeline.figures import Look, corner_note, draw_threshold, plain_log_axis, width_axis
+from pipeline.figures.looks import Look, corner_note, draw_threshold, plain_log_axis, width_axis
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures 8, S18 and S20"

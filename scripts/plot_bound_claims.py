@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures import corner_note
+from pipeline.figures.looks import corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "claims of Virmaux & Scaman 2018, Delattre et al. 2023 and 2024, and others"

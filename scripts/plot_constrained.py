@@ -11,10 +11,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures import corner_note, draw_threshold, mark_diverged, width_axis
-from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import ratio_interval
-from pipeline.width_figures import (
+from pipeline.figures.looks import corner_note, draw_threshold, mark_diverged, width_axis
+from pipeline.figures.width import (
     BOUNDS,
     Facts,
     bound_label,
@@ -29,6 +27,8 @@ from pipeline.width_figures import (
     prepared,
     rank_correlation,
 )
+from pipeline.plot_command import Context, plot_command
+from pipeline.statistics.intervals import ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S19a and S19b (set-up E-CONSTR)"
 

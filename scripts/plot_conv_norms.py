@@ -16,7 +16,7 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from pipeline.figures import NORM_LOOKS, corner_note
+from pipeline.figures.looks import NORM_LOOKS, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Delattre et al., ICML 2023, section 5.2, and 2024: simulated convolutions"

@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.epoch_figures import draw_geometric, epoch_axis, ordered_looks, training_rows
-from pipeline.figures import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
-from pipeline.growth import BOUNDS, slopes_along
+from pipeline.figures.epochs import draw_geometric, epoch_axis, ordered_looks, training_rows
+from pipeline.figures.looks import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
+from pipeline.figures.slopes import count_axis, draw_slopes
 from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.slope_figures import count_axis, draw_slopes
+from pipeline.statistics.growth import BOUNDS, slopes_along
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S32 and S33 (set-up E-DEPTH)"
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde, kurtosis, rankdata, skew
 
-from pipeline.figures import corner_note
+from pipeline.figures.looks import corner_note
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S22 and S23; Figure S38 on these nets"
 

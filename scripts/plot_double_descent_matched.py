@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures import (
+from pipeline.figures.looks import (
     LOOKS,
     Look,
     corner_note,
@@ -24,8 +24,7 @@ from pipeline.figures import (
     plain_log_axis,
     width_axis,
 )
-from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.width_figures import (
+from pipeline.figures.width import (
     BOUNDS,
     Facts,
     at_stop,
@@ -36,6 +35,7 @@ from pipeline.width_figures import (
     rank_correlation,
     shades,
 )
+from pipeline.plot_command import Context, Tables, plot_tables_command
 
 PAPER_ITEM = "none; Khromov & Singh, ICLR 2024, Figures S12 and S13 at equal training loss"
 

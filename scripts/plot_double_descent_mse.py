@@ -1,7 +1,7 @@
 """Draw the width double descent of nets trained with the squared error."""
 
+from pipeline.figures.width import double_descent_facts, draw_double_descent, prepared
 from pipeline.plot_command import plot_command
-from pipeline.width_figures import double_descent_facts, draw_double_descent, prepared
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S13 (set-up E-M1D-MSE)"
 

@@ -9,11 +9,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.epoch_figures import draw_training, epoch_axis, last_rows, thousands, training_rows
-from pipeline.figures import LOOKS, Look, corner_note, plain_log_axis
-from pipeline.growth import BOUNDS, PAPER_SLOPES, fitted, growth_factors, slopes, stable_from
+from pipeline.figures.epochs import draw_training, epoch_axis, last_rows, thousands, training_rows
+from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.paper_values import TABLE_S3
 from pipeline.plot_command import Context, Tables, plot_tables_command
+from pipeline.statistics.growth import BOUNDS, PAPER_SLOPES, fitted, growth_factors, slopes, stable_from
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures 1 and S9 (set-ups E-EVO and E-M1D-MSE)"
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from pipeline.figures import NORM_LOOKS, Look, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Delattre et al., ICML 2023, section 5.5: dense Gram iteration against power iteration"

@@ -9,9 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from pipeline.figures import LOOKS, corner_note, draw_seeds, draw_threshold, plain_log_axis, width_axis
-from pipeline.plot_command import Context, plot_command
-from pipeline.width_figures import (
+from pipeline.figures.looks import (
+    LOOKS,
+    corner_note,
+    draw_seeds,
+    draw_threshold,
+    plain_log_axis,
+    width_axis,
+)
+from pipeline.figures.width import (
     BOUNDS,
     Facts,
     at_stop,
@@ -22,6 +28,7 @@ from pipeline.width_figures import (
     prepared,
     rank_correlation,
 )
+from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S34 (set-up E-M1D-CE)"
 

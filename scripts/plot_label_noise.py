@@ -9,10 +9,17 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from pipeline.figures import Look, corner_note, draw_seeds, draw_threshold, plain_log_axis, width_axis
+from pipeline.figures.looks import (
+    Look,
+    corner_note,
+    draw_seeds,
+    draw_threshold,
+    plain_log_axis,
+    width_axis,
+)
+from pipeline.figures.width import BOUNDS, Facts, curve_facts, loss_label, note, prepared, shades
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import peak_location
-from pipeline.width_figures import BOUNDS, Facts, curve_facts, loss_label, note, prepared, shades
+from pipeline.statistics.intervals import peak_location
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure 10, there with CIFAR-10 (set-up E-NOISE)"
 

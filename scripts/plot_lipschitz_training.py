@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.figures import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
+from pipeline.figures.looks import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "none; the penalty of Delattre et al., ICML 2023, section 5, on MNIST-1D"

@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lipschitz.schedules import build_schedule
-from pipeline.epoch_figures import draw_training, epoch_axis, last_rows
-from pipeline.figures import Look, corner_note, plain_log_axis
+from nets.training.schedules.warmup_step import build_schedule
+from pipeline.figures.epochs import draw_training, epoch_axis, last_rows
+from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import ratio_interval
+from pipeline.statistics.intervals import ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S28 (set-up E-LOSS)"
 

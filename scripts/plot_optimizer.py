@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.epoch_figures import category_axis, draw_training, epoch_axis, training_rows
-from pipeline.figures import LOOKS, Look, corner_note, plain_log_axis
-from pipeline.growth import own_ends
+from pipeline.figures.epochs import category_axis, draw_training, epoch_axis, training_rows
+from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.statistics import ratio_interval
+from pipeline.statistics.growth import own_ends
+from pipeline.statistics.intervals import ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S29 and S30 (set-up E-OPT)"
 

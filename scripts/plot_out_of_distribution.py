@@ -7,16 +7,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures import (
+from pipeline.figures.looks import (
     corner_note,
     draw_seeds,
     draw_threshold,
     plain_log_axis,
     width_axis,
 )
-from pipeline.perturbed import radius_legend, radius_looks, ratios_to_clean, share_scale
+from pipeline.measuring.perturbed import radius_legend, radius_looks, ratios_to_clean, share_scale
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import peak_location
+from pipeline.statistics.intervals import peak_location
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S5"
 

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
 
-from pipeline.figures import NORM_LOOKS, Look, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Delattre et al., 2024: spectral norm of convolutions with circular and zero paddings"

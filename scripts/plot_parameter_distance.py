@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures import (
+from pipeline.figures.looks import (
     LOOKS,
     Look,
     corner_note,
@@ -17,8 +17,7 @@ from pipeline.figures import (
     plain_log_axis,
     width_axis,
 )
-from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.width_figures import (
+from pipeline.figures.width import (
     Facts,
     curve_facts,
     loss_label,
@@ -27,6 +26,7 @@ from pipeline.width_figures import (
     prepared,
     rank_correlation,
 )
+from pipeline.plot_command import Context, Tables, plot_tables_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures S31a and S31b (set-ups E-M1D-CE and E-M1D-MSE)"
 

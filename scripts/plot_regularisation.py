@@ -7,10 +7,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.epoch_figures import draw_training, epoch_axis, last_rows, ordered_looks, training_rows
-from pipeline.figures import corner_note, plain_log_axis
+from pipeline.figures.epochs import draw_training, epoch_axis, last_rows, ordered_looks, training_rows
+from pipeline.figures.looks import corner_note, plain_log_axis
 from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.statistics import bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S27 (set-up E-REG)"
 

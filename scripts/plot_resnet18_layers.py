@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipeline.figures import NORM_LOOKS, Look, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Delattre et al., ICML 2023, section 5.3: layers of ResNet-18"

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.figures import (
+from pipeline.figures.looks import (
     BOUND_LOOKS,
     LOOKS,
     corner_note,
@@ -19,7 +19,7 @@ from pipeline.figures import (
     width_axis,
 )
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import fall_after_peak, peak_location, ratio_interval
+from pipeline.statistics.intervals import fall_after_peak, peak_location, ratio_interval
 
 PAPER_ITEM = "none: tighter bounds of the nets of Khromov & Singh, ICLR 2024, Figure S12"
 

@@ -12,8 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.anova import SOURCES, Share, variance_shares
-from pipeline.epoch_figures import category_axis, ordered_looks, training_rows
-from pipeline.figures import Look, corner_note, plain_log_axis
+from pipeline.figures.epochs import category_axis, ordered_looks, training_rows
+from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "none; what varies over the seeds of Khromov & Singh, ICLR 2024, whose batches never do"

@@ -6,8 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.bound_figures import draw_groups, legend_entries
-from pipeline.figures import corner_note
+from pipeline.figures.looks import corner_note
+from pipeline.figures.methods import draw_groups, legend_entries
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Virmaux & Scaman, NeurIPS 2018, table of convolutional nets on MNIST"

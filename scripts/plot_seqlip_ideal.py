@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures import BOUND_LOOKS, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Virmaux & Scaman, NeurIPS 2018, figure of SeqLip in the ideal scenario"

@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from pipeline.bound_figures import REFERENCE
-from pipeline.figures import corner_note
+from pipeline.figures.looks import corner_note
+from pipeline.figures.methods import REFERENCE
 from pipeline.plot_command import Context, plot_command
-from pipeline.statistics import bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Table S7, there for ResNet18 and ImageNet"
 

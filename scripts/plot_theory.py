@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.epoch_figures import draw_geometric, shared_epochs, training_rows
-from pipeline.figures import LOOKS, Look, corner_note, plain_log_axis
+from pipeline.figures.epochs import draw_geometric, shared_epochs, training_rows
+from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.plot_command import Context, Tables, plot_tables_command
-from pipeline.statistics import spearman
+from pipeline.statistics.intervals import spearman
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figure S6 (set-up E-THEO)"
 

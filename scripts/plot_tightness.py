@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.bound_figures import draw_groups, legend_entries, plain_ticks
-from pipeline.figures import BOUND_LOOKS, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, corner_note
+from pipeline.figures.methods import draw_groups, legend_entries, plain_ticks
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "none: the bounds of several papers on the same nets"

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from pipeline.figures import BOUND_LOOKS, LOOKS, Look, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, LOOKS, Look, corner_note
 from pipeline.plot_command import Context, plot_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Figures 5, S2 and S3"

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from lipschitz.datasets import DATASETS, prepare
-from pipeline.command import run
-from pipeline.files import sha256, write_arrays, write_json
+from nets.data.mnist1d import DATASETS, prepare
+from pipeline.jobs.command import run
+from pipeline.provenance.files import sha256, write_arrays, write_json
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lipschitz.adversarial import attack, secant_lower_bound
-from lipschitz.bounds import lower_bound
-from lipschitz.training.run import Points
-from pipeline.runs import Checkpoint, Run
-from pipeline.studies import Adversarial
+from lipbounds.bounds import lower_bound
+from nets.adversarial import attack, secant_lower_bound
+from nets.training.run import Points
+from pipeline.config.studies import Adversarial
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 
 def study(settings: Adversarial, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

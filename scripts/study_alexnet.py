@@ -7,12 +7,12 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds.seqlip import alternating_pair_factor
-from lipschitz.bounds.upper import upper_bound
-from lipschitz.rounding import product_up
-from pipeline.pretrained import torchvision_model
-from pipeline.progress import LOG
-from pipeline.studies import Alexnet
+from lipbounds.bounds.seqlip import alternating_pair_factor
+from lipbounds.bounds.upper import upper_bound
+from lipbounds.rounding import product_up
+from pipeline.config.studies import Alexnet
+from pipeline.jobs.progress import LOG
+from pipeline.measuring.pretrained import torchvision_model
 from pipeline.study_command import Arrays, study_command
 
 FULLY_CONNECTED = ("classifier.1", "classifier.4", "classifier.6")

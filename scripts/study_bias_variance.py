@@ -11,16 +11,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.ensembles import bias_variance, mean_function, output_variance, variance_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import linear_weights
-from lipschitz.threads import map_single_threaded
-from pipeline.chain_methods import CHAIN_METHODS, relu_chain
-from pipeline.runs import Run
-from pipeline.statistics import bootstrap_interval
-from pipeline.studies import BiasVariance
+from lipbounds.jacobian import jacobian_norms
+from lipbounds.threads import map_single_threaded
+from nets.ensembles import bias_variance, mean_function, output_variance, variance_bound
+from nets.models.fcn import linear_weights
+from pipeline.config.studies import BiasVariance
+from pipeline.measuring.chain_methods import CHAIN_METHODS, relu_chain
+from pipeline.runs.run import Run
+from pipeline.runs.trained_nets import one_hot
+from pipeline.statistics.intervals import bootstrap_interval
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import one_hot
 
 
 def study(settings: BiasVariance, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

@@ -6,11 +6,11 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from lipschitz.threads import one_thread
+from lipbounds.threads import one_thread
 from pipeline.bound_claims import CLAIMS
-from pipeline.progress import LOG
-from pipeline.seeds import derive_seed
-from pipeline.studies import BoundClaims
+from pipeline.config.studies import BoundClaims
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
 from pipeline.study_command import Arrays, study_command
 
 

@@ -10,16 +10,16 @@ from torch import Tensor
 from torch.nn import functional
 from torch.nn.grad import conv2d_input
 
-from lipschitz.operator_norm import OperatorNorm, conv2d_norm
-from lipschitz.operator_norm.competitors import COMPETITORS
-from lipschitz.operator_norm.gram import conv_gram_norm, toeplitz_gram_norm
-from lipschitz.operator_norm.lanczos import lanczos
-from lipschitz.threads import one_thread
-from pipeline.device import choose_device
-from pipeline.progress import LOG
-from pipeline.studies import ConvNorms
+from lipbounds.operator_norm import OperatorNorm, conv2d_norm
+from lipbounds.operator_norm.competitors import COMPETITORS
+from lipbounds.operator_norm.gram import conv_gram_norm, toeplitz_gram_norm
+from lipbounds.operator_norm.lanczos import lanczos
+from lipbounds.threads import one_thread
+from pipeline.config.studies import ConvNorms
+from pipeline.jobs.device import choose_device
+from pipeline.jobs.progress import LOG
+from pipeline.measuring.timing import timed
 from pipeline.study_command import Arrays, study_command
-from pipeline.timing import timed
 
 REFERENCE_TOLERANCE = 1e-7
 """Residual at which the reference stops: the norm itself is then far more accurate."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from lipschitz.jacobian import jacobian_norms
-from pipeline.runs import Checkpoint, Run
-from pipeline.studies import Distribution
+from lipbounds.jacobian import jacobian_norms
+from pipeline.config.studies import Distribution
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 
 def study(settings: Distribution, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

@@ -8,15 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds import upper_bound
-from lipschitz.bounds.extended import lower_bound_over
-from lipschitz.point_sets import convex_combinations
-from lipschitz.threads import map_single_threaded
-from pipeline.checkpoints import checkpoints_at
-from pipeline.progress import LOG
-from pipeline.runs import Checkpoint, Run
-from pipeline.seeds import derive_seed
-from pipeline.studies import ExtendedSet
+from lipbounds.bounds import upper_bound
+from lipbounds.bounds.extended import lower_bound_over
+from lipbounds.threads import map_single_threaded
+from nets.point_sets import convex_combinations
+from pipeline.config.studies import ExtendedSet
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
+from pipeline.runs.checkpoints import checkpoints_at
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.study_command import Arrays, runs_command
 
 _ROUNDING = 1e-6

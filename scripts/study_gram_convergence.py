@@ -8,13 +8,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lipschitz.operator_norm.gram import certified_gram_norm, gram_enclosure, gram_norm
-from lipschitz.threads import one_thread
-from pipeline.device import choose_device
-from pipeline.progress import LOG
-from pipeline.studies import GramConvergence
+from lipbounds.operator_norm.gram import certified_gram_norm, gram_enclosure, gram_norm
+from lipbounds.threads import one_thread
+from pipeline.config.studies import GramConvergence
+from pipeline.jobs.device import choose_device
+from pipeline.jobs.progress import LOG
+from pipeline.measuring.timing import Timing, now, timed
 from pipeline.study_command import Arrays, study_command
-from pipeline.timing import Timing, now, timed
 
 _POINTS_PER_DECADE = 12
 _UNTIMED = Timing(math.nan, math.nan, 0)

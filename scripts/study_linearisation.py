@@ -12,13 +12,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.jacobian import dense_layers, jacobian_norms
-from lipschitz.models import linear_weights
-from lipschitz.parameter_space import mixed_derivative_norms
-from lipschitz.training.run import Points
-from pipeline.runs import Checkpoint, Run
-from pipeline.seeds import derive_seed
-from pipeline.studies import Linearisation
+from lipbounds.jacobian import dense_layers, jacobian_norms
+from lipbounds.parameter_space import mixed_derivative_norms
+from nets.models.fcn import linear_weights
+from nets.training.run import Points
+from pipeline.config.studies import Linearisation
+from pipeline.jobs.seeds import derive_seed
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.study_command import Arrays, runs_command
 
 _CHUNK = 500

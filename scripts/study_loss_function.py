@@ -6,14 +6,14 @@ from typing import Any
 import pandas as pd
 from torch import nn
 
-from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.threads import map_single_threaded
-from lipschitz.training.run import Points
-from pipeline.progress import LOG
-from pipeline.runs import Checkpoint, Run
-from pipeline.studies import LossFunction
+from lipbounds.bounds import lower_bound, upper_bound
+from lipbounds.threads import map_single_threaded
+from nets.training.run import Points
+from pipeline.config.studies import LossFunction
+from pipeline.jobs.progress import LOG
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import loss_name, outcome
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import loss_name, outcome
 
 
 def study(settings: LossFunction, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

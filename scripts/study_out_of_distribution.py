@@ -9,14 +9,14 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lipschitz.bounds import lower_bound
-from lipschitz.point_sets import gaussian_neighbours
-from lipschitz.training.run import Points
-from pipeline.runs import Checkpoint, Run
-from pipeline.seeds import derive_seed
-from pipeline.studies import OutOfDistribution
+from lipbounds.bounds import lower_bound
+from nets.point_sets import gaussian_neighbours
+from nets.training.run import Points
+from pipeline.config.studies import OutOfDistribution
+from pipeline.jobs.seeds import derive_seed
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 
 def study(settings: OutOfDistribution, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lipschitz.operator_norm import OperatorNorm, conv2d_norm
-from lipschitz.operator_norm.competitors import sedghi
-from lipschitz.operator_norm.gram import toeplitz_gram_norm
-from lipschitz.operator_norm.lanczos import affine_norm
-from lipschitz.threads import one_thread
-from pipeline.progress import LOG
-from pipeline.studies import Padding
+from lipbounds.operator_norm import OperatorNorm, conv2d_norm
+from lipbounds.operator_norm.competitors import sedghi
+from lipbounds.operator_norm.gram import toeplitz_gram_norm
+from lipbounds.operator_norm.lanczos import affine_norm
+from lipbounds.threads import one_thread
+from pipeline.config.studies import Padding
+from pipeline.jobs.progress import LOG
 from pipeline.study_command import Arrays, study_command
 
 _CHUNK = 2**22

@@ -5,13 +5,13 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lipschitz.bounds import lower_bound
-from lipschitz.bounds.pairwise import pairwise_lower_bound
-from lipschitz.threads import map_single_threaded
-from pipeline.checkpoints import checkpoints_at
-from pipeline.progress import LOG
-from pipeline.runs import Checkpoint, Run
-from pipeline.studies import Pairwise
+from lipbounds.bounds import lower_bound
+from lipbounds.bounds.pairwise import pairwise_lower_bound
+from lipbounds.threads import map_single_threaded
+from pipeline.config.studies import Pairwise
+from pipeline.jobs.progress import LOG
+from pipeline.runs.checkpoints import checkpoints_at
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.study_command import Arrays, runs_command
 
 

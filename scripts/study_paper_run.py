@@ -10,18 +10,18 @@ from typing import Any
 import pandas as pd
 import torch
 
-from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.bounds.pairwise import pairwise_lower_bound
-from lipschitz.models import linear_weights, seeded_fcn
-from lipschitz.schedules import build_schedule
-from lipschitz.threads import one_thread
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.run import Points, Settings, TrainingRun
-from lipschitz.training.stacked import StackedFCN
-from pipeline.config import Training
-from pipeline.progress import LOG
-from pipeline.runs import Checkpoint, Run, fcn_of, training_subset
-from pipeline.studies import PaperRun
+from lipbounds.bounds import lower_bound, upper_bound
+from lipbounds.bounds.pairwise import pairwise_lower_bound
+from lipbounds.threads import one_thread
+from nets.models.fcn import linear_weights, seeded_fcn
+from nets.training.loss import LOSSES
+from nets.training.run import Points, Settings, TrainingRun
+from nets.training.schedules.warmup_step import build_schedule
+from nets.training.stacked import StackedFCN
+from pipeline.config.studies import PaperRun
+from pipeline.config.training import Training
+from pipeline.jobs.progress import LOG
+from pipeline.runs.run import Checkpoint, Run, fcn_of, training_subset
 from pipeline.study_command import Arrays, runs_command
 
 

@@ -8,16 +8,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.operator_norm import OperatorNorm, conv2d_norm
-from lipschitz.operator_norm.competitors import araujo, farnia_ryu, singla_feizi
-from lipschitz.operator_norm.gram import conv_gram_norm
-from lipschitz.threads import one_thread
-from pipeline.device import choose_device
-from pipeline.pretrained import torchvision_model
-from pipeline.progress import LOG
-from pipeline.studies import Resnet18Layers
+from lipbounds.operator_norm import OperatorNorm, conv2d_norm
+from lipbounds.operator_norm.competitors import araujo, farnia_ryu, singla_feizi
+from lipbounds.operator_norm.gram import conv_gram_norm
+from lipbounds.threads import one_thread
+from pipeline.config.studies import Resnet18Layers
+from pipeline.jobs.device import choose_device
+from pipeline.jobs.progress import LOG
+from pipeline.measuring.pretrained import torchvision_model
+from pipeline.measuring.timing import timed
 from pipeline.study_command import Arrays, study_command
-from pipeline.timing import timed
 
 OPERATORS = {
     "circular": "circular padding, stride 1",

@@ -10,16 +10,16 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
-from lipschitz.bounds import search_lower_bound
-from lipschitz.jacobian import DenseLayer, dense_layers, jacobian_norms
-from lipschitz.operator_norm import OperatorNorm
-from pipeline.chain_methods import measured, relu_chain, timed
-from pipeline.exact_constant import exact_constant
-from pipeline.runs import Checkpoint, Run
-from pipeline.seeds import derive_seed
-from pipeline.studies import Sandwich
+from lipbounds.bounds import search_lower_bound
+from lipbounds.jacobian import DenseLayer, dense_layers, jacobian_norms
+from lipbounds.operator_norm import OperatorNorm
+from pipeline.config.studies import Sandwich
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.chain_methods import measured, relu_chain, timed
+from pipeline.measuring.exact_constant import exact_constant
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import rows_of_nets
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import rows_of_nets
 
 
 def study(settings: Sandwich, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:

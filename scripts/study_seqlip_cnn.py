@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lipschitz.bounds import upper_bound
-from lipschitz.bounds.seqlip import greedy_pair_factor
-from lipschitz.operator_norm import OperatorNorm
-from lipschitz.threads import map_single_threaded
-from pipeline.chain_methods import largest_jacobian, timed
-from pipeline.progress import LOG
-from pipeline.seeds import derive_seed
-from pipeline.small_nets import annealed_jacobian, initialised, train_with_adam
-from pipeline.studies import SeqlipCnn
+from lipbounds.bounds import upper_bound
+from lipbounds.bounds.seqlip import greedy_pair_factor
+from lipbounds.operator_norm import OperatorNorm
+from lipbounds.threads import map_single_threaded
+from pipeline.config.studies import SeqlipCnn
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.chain_methods import largest_jacobian, timed
+from pipeline.measuring.small_nets import annealed_jacobian, initialised, train_with_adam
 from pipeline.study_command import Arrays, study_command
 
 CERTIFIED = ("autolip", "seqlip", "liplt", "eclipse")

@@ -9,17 +9,17 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lipschitz.bounds.chain import Chain
-from lipschitz.bounds.seqlip import (
+from lipbounds.bounds.chain import Chain
+from lipbounds.bounds.seqlip import (
     Slopes,
     alternating_pair_factor,
     greedy_pair_factor,
     seqlip,
 )
-from lipschitz.operator_norm import OperatorNorm
-from lipschitz.threads import map_single_threaded
-from pipeline.progress import LOG
-from pipeline.studies import SeqlipIdeal
+from lipbounds.operator_norm import OperatorNorm
+from lipbounds.threads import map_single_threaded
+from pipeline.config.studies import SeqlipIdeal
+from pipeline.jobs.progress import LOG
 from pipeline.study_command import Arrays, study_command
 
 RELU = (0.0, 1.0)

@@ -6,16 +6,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds.chain import Chain
-from lipschitz.models import linear_weights
-from lipschitz.operator_norm import OperatorNorm
-from lipschitz.rounding import product_up, sqrt_up, squared_frobenius_upper
-from lipschitz.threads import map_single_threaded
-from pipeline.chain_methods import largest_jacobian, measured, relu_chain, timed
-from pipeline.progress import LOG
-from pipeline.seeds import derive_seed
-from pipeline.small_nets import annealed_jacobian, seeded_mlp, train_with_adam
-from pipeline.studies import SeqlipMlp
+from lipbounds.bounds.chain import Chain
+from lipbounds.operator_norm import OperatorNorm
+from lipbounds.rounding import product_up, sqrt_up, squared_frobenius_upper
+from lipbounds.threads import map_single_threaded
+from nets.models.fcn import linear_weights
+from pipeline.config.studies import SeqlipMlp
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.chain_methods import largest_jacobian, measured, relu_chain, timed
+from pipeline.measuring.small_nets import annealed_jacobian, seeded_mlp, train_with_adam
 from pipeline.study_command import Arrays, study_command
 
 METHODS = (

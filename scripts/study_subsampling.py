@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import genpareto
 
-from lipschitz.jacobian import jacobian_norms
-from pipeline.fresh_points import fresh_mnist1d
-from pipeline.runs import Checkpoint, Run
-from pipeline.seeds import derive_seed
-from pipeline.studies import Subsampling
+from lipbounds.jacobian import jacobian_norms
+from pipeline.config.studies import Subsampling
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.fresh_points import fresh_mnist1d
+from pipeline.runs.run import Checkpoint, Run
+from pipeline.runs.trained_nets import rows_of_nets
 from pipeline.study_command import Arrays, runs_command
-from pipeline.trained_nets import rows_of_nets
 
 Floats = NDArray[np.float64]
 

@@ -4,10 +4,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from lipschitz.parameter_space import parameter_jacobian_norms
-from pipeline.progress import LOG
-from pipeline.runs import Run
-from pipeline.studies import TheoryBounds
+from lipbounds.parameter_space import parameter_jacobian_norms
+from pipeline.config.studies import TheoryBounds
+from pipeline.jobs.progress import LOG
+from pipeline.runs.run import Run
 from pipeline.study_command import Arrays, runs_command
 
 

@@ -6,10 +6,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds.chain import Chain
-from lipschitz.models import linear_weights
-from lipschitz.threads import map_single_threaded
-from pipeline.chain_methods import (
+from lipbounds.bounds.chain import Chain
+from lipbounds.threads import map_single_threaded
+from nets.models.fcn import linear_weights
+from pipeline.config.studies import Tightness
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.chain_methods import (
     as_module,
     exact_maximum,
     has_solver,
@@ -20,10 +23,7 @@ from pipeline.chain_methods import (
     short_name,
     timed,
 )
-from pipeline.progress import LOG
-from pipeline.seeds import derive_seed
-from pipeline.small_nets import seeded_mlp, train_with_adam
-from pipeline.studies import Tightness
+from pipeline.measuring.small_nets import seeded_mlp, train_with_adam
 from pipeline.study_command import Arrays, study_command
 
 ALWAYS = ("autolip", "seqlip", "liplt", "eclipse", "eclipse_search")

@@ -8,15 +8,15 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds import lower_bound, search_lower_bound, upper_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.threads import one_thread
-from lipschitz.training.full_batch import FullBatchDescent
-from lipschitz.training.losses import LOSSES
-from pipeline.linear_regions import steepest_region
-from pipeline.progress import LOG
-from pipeline.small_nets import seeded_mlp
-from pipeline.studies import Toy
+from lipbounds.bounds import lower_bound, search_lower_bound, upper_bound
+from lipbounds.jacobian import jacobian_norms
+from lipbounds.threads import one_thread
+from nets.training.full_batch import FullBatchDescent
+from nets.training.loss import LOSSES
+from pipeline.config.studies import Toy
+from pipeline.jobs.progress import LOG
+from pipeline.measuring.linear_regions import steepest_region
+from pipeline.measuring.small_nets import seeded_mlp
 from pipeline.study_command import Arrays, study_command
 
 ANGLES = (-90, 30, 150)

@@ -2,10 +2,10 @@
 
 import pandas as pd
 
-from pipeline.epoch_figures import shared_epochs, training_rows
-from pipeline.growth import BOUNDS, PAPER_SLOPES, slopes, stable_from
+from pipeline.figures.epochs import shared_epochs, training_rows
 from pipeline.plot_command import Context, Tables
-from pipeline.statistics import Slope
+from pipeline.statistics.growth import BOUNDS, PAPER_SLOPES, slopes, stable_from
+from pipeline.statistics.intervals import Slope
 from pipeline.table_command import table_command
 
 PAPER_ITEM = "Khromov & Singh, ICLR 2024, Table S8, fully connected nets"

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import torch
 
-from lipschitz.training.run import Points, TrainingRun
-from pipeline.command import run
-from pipeline.config import TrainingJob
-from pipeline.device import choose_device
-from pipeline.files import read_tensors, sha256, write_json, write_tensors, write_text
-from pipeline.progress import LOG, Progress, Timer
-from pipeline.resume import Callers, Interruption, SavedState, only_process, state_key
-from pipeline.runs import training_subset
-from pipeline.training_job import build_run, history_csv, summary
+from nets.training.run import Points, TrainingRun
+from pipeline.config.training import TrainingJob
+from pipeline.jobs.command import run
+from pipeline.jobs.device import choose_device
+from pipeline.jobs.progress import LOG, Progress, Timer
+from pipeline.jobs.resume import Callers, Interruption, SavedState, only_process, state_key
+from pipeline.provenance.files import read_tensors, sha256, write_json, write_tensors, write_text
+from pipeline.runs.run import training_subset
+from pipeline.runs.training_job import build_run, history_csv, summary
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -108,7 +108,7 @@ if __name__ == "__main__":
     parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
     parser.add_argument("--labels", type=Path, required=True, help="input: labels")
     parser.add_argument("--width", type=int, required=True)
-    parser.add_argument("--settings", required=True, help="pipeline.config.TrainingJob as JSON")
+    parser.add_argument("--settings", required=True, help="pipeline.config.training.TrainingJob as JSON")
     parser.add_argument("--code", default="", help="fingerprint of the program")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     parser.add_argument("--threads", type=int, default=1)

@@ -9,28 +9,28 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from lipschitz.bounds import upper_bound
-from lipschitz.bounds.chain import Chain
-from lipschitz.bounds.liplt import liplt, product
-from lipschitz.bounds.lipsdp import eclipse_fast, lipsdp_neuron
-from lipschitz.bounds.seqlip import (
+from lipbounds.bounds import upper_bound
+from lipbounds.bounds.chain import Chain
+from lipbounds.bounds.liplt import liplt, product
+from lipbounds.bounds.lipsdp import eclipse_fast, lipsdp_neuron
+from lipbounds.bounds.seqlip import (
     exact_pair_factor,
     greedy_pair_factor,
     seqlip,
     seqlip_theorem_bound,
 )
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.operator_norm import affine_norm, conv2d_norm, linear_norm
-from lipschitz.operator_norm.competitors import farnia_ryu, sedghi
-from lipschitz.operator_norm.gram import (
+from lipbounds.jacobian import jacobian_norms
+from lipbounds.operator_norm import affine_norm, conv2d_norm, linear_norm
+from lipbounds.operator_norm.competitors import farnia_ryu, sedghi
+from lipbounds.operator_norm.gram import (
     conv_gram_norm,
     gram_norm,
     gram_norm_and_gradient,
     spectral_rescaling,
     toeplitz_gram_norm,
 )
-from pipeline.chain_methods import as_module, exact_maximum, has_solver, normal_chain
-from pipeline.claims import NOT_TESTED, Claim, Evidence, Verdict, two_cases, universal, within
+from pipeline.claims.evidence import NOT_TESTED, Claim, Evidence, Verdict, two_cases, universal, within
+from pipeline.measuring.chain_methods import as_module, exact_maximum, has_solver, normal_chain
 
 SIZES = ((4, 8, 3), (4, 5, 5, 3), (3, 4, 4, 4, 2))
 """Nets small enough for enumeration, in turn."""

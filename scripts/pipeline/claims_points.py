@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.spatial import cKDTree
 
-from pipeline.findings import (
+from pipeline.claims.findings import (
     Finding,
     Tables,
     UntestedError,
@@ -18,7 +18,7 @@ from pipeline.findings import (
     nearest,
     select,
 )
-from pipeline.statistics import bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
 
 RUN = ["experiment", "variant", "noise", "width", "seed"]
 """What names a net in the tables of studies."""

@@ -6,8 +6,7 @@ The docstring of each test is its rule.
 import numpy as np
 import pandas as pd
 
-from pipeline.claims_training import BOUNDS
-from pipeline.findings import (
+from pipeline.claims.findings import (
     Finding,
     Tables,
     UntestedError,
@@ -19,7 +18,8 @@ from pipeline.findings import (
     readable,
     select,
 )
-from pipeline.statistics import (
+from pipeline.claims_training import BOUNDS
+from pipeline.statistics.intervals import (
     Interval,
     bootstrap_interval,
     log_log_slope_over_seeds,

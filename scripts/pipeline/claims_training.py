@@ -6,7 +6,7 @@ The docstring of each test is its rule.
 import numpy as np
 import pandas as pd
 
-from pipeline.findings import (
+from pipeline.claims.findings import (
     Finding,
     Tables,
     UntestedError,
@@ -20,9 +20,9 @@ from pipeline.findings import (
     readable,
     select,
 )
-from pipeline.growth import own_ends
 from pipeline.paper_values import GRADIENT_NORM_AT_THE_END, TABLE_S3
-from pipeline.statistics import (
+from pipeline.statistics.growth import own_ends
+from pipeline.statistics.intervals import (
     Interval,
     bootstrap_interval,
     log_log_slope_over_seeds,

@@ -7,8 +7,8 @@ from pipeline import claims_points as points
 from pipeline import claims_setup as setup
 from pipeline import claims_training as training
 from pipeline import claims_width as width
-from pipeline.claims import Claim
-from pipeline.findings import Finding, Tables, attempt
+from pipeline.claims.evidence import Claim
+from pipeline.claims.findings import Finding, Tables, attempt
 
 PAPER = "Khromov & Singh 2024"
 OWN = "our question"

@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.command import run
-from pipeline.figures import save, use_style
-from pipeline.provenance import write_sidecar
+from pipeline.figures.looks import save, use_style
+from pipeline.jobs.command import run
+from pipeline.provenance.sidecar import write_sidecar
 
 Context = dict[str, Any]
 Tables = dict[str, pd.DataFrame]

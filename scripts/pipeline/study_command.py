@@ -9,10 +9,10 @@ from typing import TypeVar
 import pandas as pd
 import torch
 
-from pipeline.command import run
-from pipeline.files import read_tensors, write_text
-from pipeline.runs import Run
-from pipeline.studies import Settings
+from pipeline.config.studies import Settings
+from pipeline.jobs.command import run
+from pipeline.provenance.files import read_tensors, write_text
+from pipeline.runs.run import Run
 
 AnySettings = TypeVar("AnySettings", bound=Settings)
 Arrays = dict[str, torch.Tensor]
@@ -53,7 +53,7 @@ def _command(
 
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--arrays", type=Path, help="input: prepared data, where the study needs it")
-    parser.add_argument("--runs", default="[]", help="list of pipeline.runs.Run as JSON")
+    parser.add_argument("--runs", default="[]", help="list of pipeline.runs.run.Run as JSON")
     parser.add_argument("--settings", required=True, help="settings of the study as JSON")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", type=Path, required=True, help="output: CSV")

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.command import run
-from pipeline.files import write_text
+from pipeline.jobs.command import run
 from pipeline.plot_command import Context, Tables
-from pipeline.provenance import write_sidecar
+from pipeline.provenance.files import write_text
+from pipeline.provenance.sidecar import write_sidecar
 
 
 def table_command(

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config import load_config
+from pipeline.config.training import load_config
 
 pytestmark = pytest.mark.slow
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lipschitz.threads import one_thread
+from lipbounds.threads import one_thread
 
 
 @pytest.fixture

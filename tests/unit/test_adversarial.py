@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lipschitz.adversarial import attack, project, secant_lower_bound
-from lipschitz.bounds import upper_bound
-from lipschitz.models import seeded_fcn
+from lipbounds.bounds import upper_bound
+from nets.adversarial import attack, project, secant_lower_bound
+from nets.models.fcn import seeded_fcn
 
 
 def source(seed=0):

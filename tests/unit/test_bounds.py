@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.bounds import UnknownLayerError, lower_bound, register_rule, rules, upper_bound
-from lipschitz.bounds.rules import LayerConstant
-from lipschitz.models import seeded_fcn
-from lipschitz.operator_norm import OperatorNorm
+from lipbounds.bounds import UnknownLayerError, lower_bound, register_rule, rules, upper_bound
+from lipbounds.bounds.rules import LayerConstant
+from lipbounds.operator_norm import OperatorNorm
+from nets.models.fcn import seeded_fcn
 
 
 def test_lower_bound_summarises_the_jacobian_norms():
     model, x = seeded_fcn(0, 40, [30], 10), torch.randn(50, 40)
-    from lipschitz.jacobian import jacobian_norms
+    from lipbounds.jacobian import jacobian_norms
 
     norms, bound = jacobian_norms(model, x), lower_bound(model, x)
     assert bound.max == norms.max()

@@ -8,13 +8,13 @@ import torch
 import yaml
 from tests.conftest import ROOT
 
-from lipschitz.models import seeded_fcn
-from lipschitz.training.run import Points
-from pipeline.catalogue import Catalogue
-from pipeline.config import Experiments, load_config
-from pipeline.files import write_tensors
-from pipeline.runs import Run, training_subset
-from pipeline.workflow_setup import RUNS_OF_STUDY, TABLES_OF_FIGURE, WorkflowSetup
+from nets.models.fcn import seeded_fcn
+from nets.training.run import Points
+from pipeline.config.training import Experiments, load_config
+from pipeline.provenance.files import write_tensors
+from pipeline.runs.catalogue import Catalogue
+from pipeline.runs.run import Run, training_subset
+from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE, WorkflowSetup
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 

@@ -8,11 +8,11 @@ import mpmath
 import pytest
 import torch
 
-from lipschitz.bounds import lipsdp
-from lipschitz.bounds.chain import Chain, centre_and_radius, scaled_up
-from lipschitz.bounds.liplt import liplt, norms_upper, product
-from lipschitz.bounds.lipsdp import certify, eclipse_fast, lipsdp_descent, lipsdp_neuron
-from lipschitz.operator_norm import linear_norm
+from lipbounds.bounds import lipsdp
+from lipbounds.bounds.chain import Chain, centre_and_radius, scaled_up
+from lipbounds.bounds.liplt import liplt, norms_upper, product
+from lipbounds.bounds.lipsdp import certify, eclipse_fast, lipsdp_descent, lipsdp_neuron
+from lipbounds.operator_norm import linear_norm
 
 SLOPES = [(0.0, 1.0), (-0.129, 1.129), (-0.9, 1.0), (0.01, 1.0), (0.3, 2.0), (-2.0, -0.5)]
 SIZES = [(4, 8, 3), (4, 5, 5, 3), (3, 4, 4, 4, 2), (1, 3, 1, 4, 2), (6, 2, 5, 1)]

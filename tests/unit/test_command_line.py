@@ -5,8 +5,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from lipschitz.__main__ import main
-from lipschitz.bounds import upper_bound
+from lipbounds.__main__ import main
+from lipbounds.bounds import upper_bound
 
 MODEL = """
 from torch import nn

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from lipschitz.operator_norm import OperatorNorm
-from lipschitz.operator_norm.competitors import (
+from lipbounds.operator_norm import OperatorNorm
+from lipbounds.operator_norm.competitors import (
     COMPETITORS,
     araujo,
     farnia_ryu,

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lipschitz.bounds.upper import METHODS
-from lipschitz.datasets import DATASETS
-from lipschitz.label_noise import NOISE_KINDS
-from lipschitz.schedules import SCHEDULES
-from lipschitz.training.losses import LOSSES
+from lipbounds.bounds.upper import METHODS
+from nets.data.mnist1d import DATASETS
+from nets.label_noise import NOISE_KINDS
+from nets.training.loss import LOSSES
+from nets.training.schedules.warmup_step import SCHEDULES
 from pipeline import config as config_module
 from pipeline import config_reference
-from pipeline.config import ConfigError, load_config
+from pipeline.config.training import ConfigError, load_config
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -11,19 +11,19 @@ import yaml
 from tests.conftest import ROOT
 from torch import nn
 
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
-from lipschitz.schedules import build_schedule
-from lipschitz.training.epochs import EpochRunner, make_batches
-from lipschitz.training.jacobian_penalty import JacobianPenalty, Scratch, find_peak
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.optimizers import Adam
-from lipschitz.training.regularisation import LipschitzPenalty
-from lipschitz.training.run import Points, Settings, TrainingRun
-from lipschitz.training.spectral_cap import cap_norms, norm_bounds
-from lipschitz.training.stacked import StackedFCN
-from pipeline.config import ConfigError, TrainingJob, load_config
-from pipeline.training_job import build_run, hidden_sizes, history_csv
+from lipbounds.jacobian import jacobian_norms
+from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
+from nets.training.epochs import EpochRunner, make_batches
+from nets.training.loss import LOSSES
+from nets.training.optimisers.adam import Adam
+from nets.training.penalties.jacobian_penalty import JacobianPenalty, Scratch, find_peak
+from nets.training.penalties.regularisation import LipschitzPenalty
+from nets.training.penalties.spectral_cap import cap_norms, norm_bounds
+from nets.training.run import Points, Settings, TrainingRun
+from nets.training.schedules.warmup_step import build_schedule
+from nets.training.stacked import StackedFCN
+from pipeline.config.training import ConfigError, TrainingJob, load_config
+from pipeline.runs.training_job import build_run, hidden_sizes, history_csv
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

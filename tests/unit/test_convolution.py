@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from lipschitz.operator_norm import affine_norm, conv2d_norm, conv_norm
+from lipbounds.operator_norm import affine_norm, conv2d_norm, conv_norm
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

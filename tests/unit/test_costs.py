@@ -6,9 +6,9 @@ from tests.conftest import ROOT
 from tests.dag.test_dag import build
 
 from pipeline import costs
-from pipeline.config import load_config
-from pipeline.costs import Cost, Job
-from pipeline.workflow_setup import WorkflowSetup
+from pipeline.config.training import load_config
+from pipeline.pages.costs import Cost, Job
+from pipeline.snakemake.setup import WorkflowSetup
 
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 

@@ -4,7 +4,7 @@ import random
 import numpy as np
 import pytest
 
-from lipschitz import datasets
+from lipbounds import datasets
 
 
 @pytest.fixture(scope="module")

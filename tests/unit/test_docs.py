@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from tests.conftest import ROOT
 
-from lipschitz.bounds import rules
+from lipbounds.bounds import rules
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
@@ -71,6 +71,6 @@ def test_pins_lie_in_the_accepted_ranges():
 
 
 def test_table_of_rules_is_up_to_date():
-    from pipeline.rule_reference import PAGE, reference
+    from pipeline.pages.rule_reference import PAGE, reference
 
     assert PAGE.read_text() == reference(), "run `make docs`"

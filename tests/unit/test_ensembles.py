@@ -7,9 +7,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lipschitz.ensembles import bias_variance, mean_function, output_variance, variance_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import seeded_fcn
+from lipbounds.jacobian import jacobian_norms
+from nets.ensembles import bias_variance, mean_function, output_variance, variance_bound
+from nets.models.fcn import seeded_fcn
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from lipschitz.bounds.seqlip import seqlip
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import seeded_fcn
-from pipeline.chain_methods import relu_chain
-from pipeline.exact_constant import exact_constant
+from lipbounds.bounds.seqlip import seqlip
+from lipbounds.jacobian import jacobian_norms
+from nets.models.fcn import seeded_fcn
+from pipeline.measuring.chain_methods import relu_chain
+from pipeline.measuring.exact_constant import exact_constant
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

@@ -12,7 +12,7 @@ import torch
 from tests.conftest import ROOT
 
 from pipeline import files
-from pipeline.files import DamagedFileError, OutputError
+from pipeline.provenance.files import DamagedFileError, OutputError
 
 
 def test_content_appears_whole_under_its_name(tmp_path):
@@ -39,7 +39,7 @@ WRITE_TOO_MUCH = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline.files import OutputError, write_bytes
+from pipeline.provenance.files import OutputError, write_bytes
 try:
     write_bytes(Path(sys.argv[2]), bytes(50_000))
 except OutputError as error:

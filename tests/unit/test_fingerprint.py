@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline import fingerprint as module
-from pipeline.fingerprint import fingerprint
+from pipeline.provenance.fingerprint import fingerprint
 
 FILES = {
     "job.py": '"""A job."""\nfrom pack.core import run\n\nif __name__ == "__main__":\n    run()\n',

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from pipeline import gallery
-from pipeline.claims_report import COLUMNS
+from pipeline.claims.report import COLUMNS
 
 CLAIMS = pd.DataFrame(
     [

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from lipschitz.operator_norm.gram import (
+from lipbounds.operator_norm.gram import (
     certified_gram_norm,
     conv_gram_enclosure,
     conv_gram_norm,
@@ -373,7 +373,7 @@ def test_values_of_a_published_comparison():
 def test_conv_takes_its_frequencies_in_parts(monkeypatch):
     kernel = normal(3, 2, 3, 3)
     whole = conv_gram_norm(kernel, 9, steps=5)
-    monkeypatch.setattr("lipschitz.operator_norm.gram._CHUNK", 40)
+    monkeypatch.setattr("lipbounds.operator_norm.gram._CHUNK", 40)
     assert conv_gram_norm(kernel, 9, steps=5).item() == pytest.approx(whole.item(), rel=1e-14)
 
 

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
-from lipschitz.bounds import UnknownLayerError, lower_bound, upper_bound
-from lipschitz.bounds.activations import ACTIVATIONS
-from lipschitz.bounds.rules import RULES
-from lipschitz.jacobian import jacobian_norms
+from lipbounds.bounds import UnknownLayerError, lower_bound, upper_bound
+from lipbounds.bounds.activations import ACTIVATIONS
+from lipbounds.bounds.rules import RULES
+from lipbounds.jacobian import jacobian_norms
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.models import seeded_fcn
-from lipschitz.training.initialisation import alive_share, first_alive
+from nets.models.fcn import seeded_fcn
+from nets.training.initialisation import alive_share, first_alive
 
 
 class Fixed(nn.Module):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import fcn, seeded_fcn
+from lipbounds.jacobian import jacobian_norms
+from nets.models.fcn import fcn, seeded_fcn
 
 
 def exact_norms(model, x, ord=2):

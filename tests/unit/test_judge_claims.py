@@ -9,9 +9,9 @@ import pytest
 
 import judge_claims
 from pipeline import claims_report
+from pipeline.config.studies import Studies
 from pipeline.paper_claims import CLAIMS
-from pipeline.studies import Studies
-from pipeline.workflow_setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
+from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
 
 INSTANCES = pd.DataFrame(
     {

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lipschitz.label_noise import NOISE_KINDS, inject
+from nets.label_noise import NOISE_KINDS, inject
 
 BALANCED = np.tile(np.arange(10), 5000)
 

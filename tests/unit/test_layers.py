@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.layers import L2SelfAttention, SpectralRescaledConv2d, SpectralRescaledLinear
+from lipbounds.bounds import lower_bound, upper_bound
+from lipbounds.jacobian import jacobian_norms
+from lipbounds.layers import L2SelfAttention, SpectralRescaledConv2d, SpectralRescaledLinear
 
 F64 = {"dtype": torch.float64}
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.models import fcn, linear_weights, seeded_fcn
+from nets.models.fcn import fcn, linear_weights, seeded_fcn
 
 
 @pytest.mark.parametrize(

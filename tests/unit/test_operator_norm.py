@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lipschitz.operator_norm import linear_norm
+from lipbounds.operator_norm import linear_norm
 
 
 def exact_spectral_norm(matrix):

@@ -7,13 +7,13 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.models import linear_weights, seeded_fcn
-from lipschitz.schedules import build_schedule
-from lipschitz.training.epochs import EpochRunner, make_batches
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.optimizers import Adam
-from lipschitz.training.run import Points, Settings, TrainingRun
-from lipschitz.training.stacked import StackedFCN
+from nets.models.fcn import linear_weights, seeded_fcn
+from nets.training.epochs import EpochRunner, make_batches
+from nets.training.loss import LOSSES
+from nets.training.optimisers.adam import Adam
+from nets.training.run import Points, Settings, TrainingRun
+from nets.training.schedules.warmup_step import build_schedule
+from nets.training.stacked import StackedFCN
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.bounds import upper_bound
-from lipschitz.bounds.pairwise import float64_outputs, pairwise_lower_bound
-from lipschitz.models import seeded_fcn
+from lipbounds.bounds import upper_bound
+from lipbounds.bounds.pairwise import float64_outputs, pairwise_lower_bound
+from nets.models.fcn import seeded_fcn
 
 
 @pytest.fixture(autouse=True)

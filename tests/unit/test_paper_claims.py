@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.claims_report import figures_of
-from pipeline.findings import Finding, Interval, UntestedError, attempt, combine, judge
+from pipeline.claims.findings import Finding, Interval, UntestedError, attempt, combine, judge
+from pipeline.claims.report import figures_of
+from pipeline.config.studies import Studies
 from pipeline.paper_claims import CLAIMS
 from pipeline.paper_values import TABLE_S3
-from pipeline.studies import Studies
-from pipeline.workflow_setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
+from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
 
 WIDTHS = (16, 32, 64, 128, 256, 512)
 SEEDS = range(4)

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 from torch.func import functional_call, jacrev
 
-from lipschitz.models import seeded_fcn
-from lipschitz.parameter_space import mixed_derivative_norms, parameter_jacobian_norms
+from lipbounds.parameter_space import mixed_derivative_norms, parameter_jacobian_norms
+from nets.models.fcn import seeded_fcn
 
 
 def normal(*shape, seed=0):

@@ -18,8 +18,8 @@ import plot_optimizer
 import table_pairwise
 import table_slopes
 from pipeline import figures
-from pipeline.epoch_figures import last_rows, shared_epochs, warmup_epochs
-from pipeline.growth import own_ends
+from pipeline.figures.epochs import last_rows, shared_epochs, warmup_epochs
+from pipeline.statistics.growth import own_ends
 
 
 @pytest.fixture(autouse=True)

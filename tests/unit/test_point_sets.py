@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.bounds import lower_bound
-from lipschitz.bounds.extended import lower_bound_over
-from lipschitz.models import seeded_fcn
-from lipschitz.point_sets import convex_combinations, gaussian_neighbours
+from lipbounds.bounds import lower_bound
+from lipbounds.bounds.extended import lower_bound_over
+from nets.models.fcn import seeded_fcn
+from nets.point_sets import convex_combinations, gaussian_neighbours
 
 
 def source(seed=0):

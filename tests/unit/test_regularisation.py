@@ -11,17 +11,17 @@ import yaml
 from tests.conftest import ROOT
 from torch import nn
 
-from lipschitz.gram_iteration import gram_norm_and_gradient
-from lipschitz.models import linear_weights, seeded_fcn
-from lipschitz.operator_norm.gram import gram_norm
-from lipschitz.schedules import build_schedule
-from lipschitz.training.epochs import EpochRunner, make_batches
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.regularisation import LipschitzPenalty
-from lipschitz.training.run import Points, Settings, TrainingRun
-from lipschitz.training.stacked import StackedFCN
-from pipeline.config import TrainingJob, load_config
-from pipeline.training_job import build_run, history_csv, summary
+from lipbounds.gram_iteration import gram_norm_and_gradient
+from lipbounds.operator_norm.gram import gram_norm
+from nets.models.fcn import linear_weights, seeded_fcn
+from nets.training.epochs import EpochRunner, make_batches
+from nets.training.loss import LOSSES
+from nets.training.penalties.regularisation import LipschitzPenalty
+from nets.training.run import Points, Settings, TrainingRun
+from nets.training.schedules.warmup_step import build_schedule
+from nets.training.stacked import StackedFCN
+from pipeline.config.training import TrainingJob, load_config
+from pipeline.runs.training_job import build_run, history_csv, summary
 
 # initial norms of the nets below are 1.0 to 1.5
 PENALTIES = [

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.resume import Interruption, SavedState, _ask_to_stop, only_process, state_key
+from pipeline.jobs.resume import Interruption, SavedState, _ask_to_stop, only_process, state_key
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -63,7 +63,7 @@ ORPHAN = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from pipeline.resume import Interruption, only_process
+from pipeline.jobs.resume import Interruption, only_process
 with only_process(Path(sys.argv[2])):
     interruption = Interruption()
     print("working", flush=True)
@@ -102,7 +102,7 @@ def test_half_written_files_of_a_killed_process_are_removed(tmp_path):
 CHILD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from pipeline.resume import Callers
+from pipeline.jobs.resume import Callers
 callers = Callers()
 print(callers.alive(), flush=True)
 input()

@@ -6,11 +6,11 @@ import json
 import pytest
 import torch
 
-from lipschitz.models import linear_weights, seeded_fcn
-from lipschitz.schedules import build_schedule
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.run import Points, Settings, TrainingRun, checkpoint_key
-from lipschitz.training.stacked import StackedFCN
+from nets.models.fcn import linear_weights, seeded_fcn
+from nets.training.loss import LOSSES
+from nets.training.run import Points, Settings, TrainingRun, checkpoint_key
+from nets.training.schedules.warmup_step import build_schedule
+from nets.training.stacked import StackedFCN
 
 SETTINGS = Settings(
     learning_rate=0.2,

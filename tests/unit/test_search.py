@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.bounds.search import search_lower_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import seeded_fcn
+from lipbounds.bounds import lower_bound, upper_bound
+from lipbounds.bounds.search import search_lower_bound
+from lipbounds.jacobian import jacobian_norms
+from nets.models.fcn import seeded_fcn
 
 F64 = {"dtype": torch.float64}
 

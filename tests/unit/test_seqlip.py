@@ -5,10 +5,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-from lipschitz.bounds import seqlip as module
-from lipschitz.bounds.chain import Chain
-from lipschitz.bounds.liplt import product
-from lipschitz.bounds.seqlip import (
+from lipbounds.bounds import seqlip as module
+from lipbounds.bounds.chain import Chain
+from lipbounds.bounds.liplt import product
+from lipbounds.bounds.seqlip import (
     alternating_pair_factor,
     certified_pair_factor,
     exact_pair_factor,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from lipschitz.models import LEAKY_SLOPE, linear_weights, seeded_fcn
-from lipschitz.training.epochs import EpochRunner, make_batches
-from lipschitz.training.losses import LOSSES
-from lipschitz.training.stacked import StackedFCN
+from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
+from nets.training.epochs import EpochRunner, make_batches
+from nets.training.loss import LOSSES
+from nets.training.stacked import StackedFCN
 
 SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from pipeline.statistics import (
+from pipeline.statistics.intervals import (
     bootstrap_interval,
     fall_after_peak,
     log_log_slope,

@@ -18,8 +18,8 @@ import study_seqlip_cnn
 import study_seqlip_ideal
 import study_seqlip_mlp
 import study_tightness
-from lipschitz.bounds.lipsdp import lipsdp_descent
-from lipschitz.threads import one_thread
+from lipbounds.bounds.lipsdp import lipsdp_descent
+from lipbounds.threads import one_thread
 from pipeline import bound_claims, chain_methods, claims, figures, small_nets, studies
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"

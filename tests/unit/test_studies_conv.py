@@ -19,13 +19,13 @@ import study_conv_norms
 import study_gram_convergence
 import study_padding
 import study_resnet18_layers
-from lipschitz.operator_norm.competitors import sedghi
+from lipbounds.operator_norm.competitors import sedghi
 from pipeline import figures
-from pipeline.command import CommandError
-from pipeline.files import sha256, write_tensors
-from pipeline.pretrained import read_weights, torchvision_model
-from pipeline.studies import Alexnet, ConvNorms, GramConvergence, Padding, Resnet18Layers
-from pipeline.timing import timed
+from pipeline.config.studies import Alexnet, ConvNorms, GramConvergence, Padding, Resnet18Layers
+from pipeline.jobs.command import CommandError
+from pipeline.measuring.pretrained import read_weights, torchvision_model
+from pipeline.measuring.timing import timed
+from pipeline.provenance.files import sha256, write_tensors
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 ROUNDING = 1e-6

@@ -17,13 +17,13 @@ import study_linearisation
 import study_out_of_distribution
 import study_sandwich
 import study_subsampling
-from lipschitz.models import seeded_fcn
+from nets.models.fcn import seeded_fcn
 from pipeline import studies
-from pipeline.config import load_config
-from pipeline.files import write_tensors
-from pipeline.fresh_points import fresh_mnist1d
-from pipeline.runs import Run
-from pipeline.seeds import derive_seed
+from pipeline.config.training import load_config
+from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.fresh_points import fresh_mnist1d
+from pipeline.provenance.files import write_tensors
+from pipeline.runs.run import Run
 
 MODEL = load_config(yaml.safe_load((ROOT / "config.yaml").read_text())).setup("double_descent").model
 INPUTS, CLASSES = 40, 3

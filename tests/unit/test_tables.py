@@ -12,12 +12,12 @@ from torch.nn.utils import parameters_to_vector
 
 import collect
 import estimate_bounds
-from lipschitz.bounds import LowerBound, UpperBound, upper_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.models import seeded_fcn
-from pipeline.command import CommandError
-from pipeline.config import load_config
-from pipeline.files import write_arrays, write_json, write_tensors
+from lipbounds.bounds import LowerBound, UpperBound, upper_bound
+from lipbounds.jacobian import jacobian_norms
+from nets.models.fcn import seeded_fcn
+from pipeline.config.training import load_config
+from pipeline.jobs.command import CommandError
+from pipeline.provenance.files import write_arrays, write_json, write_tensors
 
 
 @pytest.fixture

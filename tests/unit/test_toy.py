@@ -11,15 +11,15 @@ from torch import nn
 
 import plot_toy
 import study_toy
-from lipschitz.bounds import lower_bound, upper_bound
-from lipschitz.jacobian import jacobian_norms
-from lipschitz.threads import one_thread
-from lipschitz.training.full_batch import FullBatchDescent
-from lipschitz.training.losses import LOSSES
+from lipbounds.bounds import lower_bound, upper_bound
+from lipbounds.jacobian import jacobian_norms
+from lipbounds.threads import one_thread
+from nets.training.full_batch import FullBatchDescent
+from nets.training.loss import LOSSES
 from pipeline import figures
-from pipeline.config import load_config
-from pipeline.linear_regions import linear_regions, polygon_area, steepest_region
-from pipeline.small_nets import seeded_mlp
+from pipeline.config.training import load_config
+from pipeline.measuring.linear_regions import linear_regions, polygon_area, steepest_region
+from pipeline.measuring.small_nets import seeded_mlp
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 PAPER = load_config(RAW | {"scale": "paper"}).study("toy")

@@ -16,13 +16,13 @@ import study_loss_function
 import study_pairwise
 import study_paper_run
 import study_theory_bounds
-from lipschitz.bounds import upper_bound
-from lipschitz.models import seeded_fcn
-from pipeline.checkpoints import checkpoints_at
-from pipeline.config import Training, load_config
-from pipeline.files import write_tensors
-from pipeline.runs import Run
-from pipeline.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, TheoryBounds
+from lipbounds.bounds import upper_bound
+from nets.models.fcn import seeded_fcn
+from pipeline.config.studies import ExtendedSet, ExtendedSetRuns, LossFunction, Pairwise, TheoryBounds
+from pipeline.config.training import Training, load_config
+from pipeline.provenance.files import write_tensors
+from pipeline.runs.checkpoints import checkpoints_at
+from pipeline.runs.run import Run
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 MODEL = load_config(RAW).setup("evolution").model.model_copy(update={"output_activation": "relu"})

@@ -16,9 +16,9 @@ import plot_double_descent_matched as matched
 import plot_initialisation as initialisation
 import plot_label_noise
 import plot_parameter_distance
-from lipschitz.models import fcn
+from nets.models.fcn import fcn
 from pipeline import figures
-from pipeline.width_figures import (
+from pipeline.figures.width import (
     at_stop,
     curve_facts,
     double_descent_facts,

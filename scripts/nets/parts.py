@@ -1,0 +1,99 @@
+"""Parts are found by folder: a data set, a family, a loss is one file, and no list names it.
+
+A part with settings has a class ``Settings`` for them. The workflow checks settings on every call
+and must not wait for torch, so :func:`settings_of` reads that class out of the file without running
+the rest of it.
+"""
+
+import ast
+import importlib
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from nets.settings import Section
+
+ROOT = Path(__file__).resolve().parent
+
+FOLDERS = {
+    "data": "data",
+    "noise": "noise",
+    "model": "models",
+    "loss": "training/losses",
+    "schedule": "training/schedules",
+    "optimizer": "training/optimisers",
+    "penalty": "training/penalties",
+}
+"""Where the parts of each kind lie."""
+
+_LIGHT = ("typing", "pydantic", "math", "nets.settings", "collections.abc", "enum")
+"""What the settings of a part may be made of."""
+
+
+class UnknownPartError(ValueError):
+    """There is no part of that name; the message lists those that there are."""
+
+
+def names(kind: str) -> list[str]:
+    """The parts of a kind, by name."""
+    return sorted(path.stem for path in (ROOT / FOLDERS[kind]).glob("[a-z]*.py"))
+
+
+def module_name(kind: str, name: str) -> str:
+    """The module that holds a part. Raises :class:`UnknownPartError`."""
+    if name not in names(kind):
+        raise UnknownPartError(f"there is no {kind} {name!r}; known: {', '.join(names(kind))}")
+    return f"nets.{FOLDERS[kind].replace('/', '.')}.{name}"
+
+
+def load(kind: str, name: str) -> ModuleType:
+    """The module of a part, imported. Raises :class:`UnknownPartError`."""
+    return importlib.import_module(module_name(kind, name))
+
+
+def settings_of(kind: str, name: str) -> type[Section]:
+    """The settings of a part. Raises :class:`UnknownPartError`."""
+    module_name(kind, name)
+    return read_settings(ROOT / FOLDERS[kind] / f"{name}.py")
+
+
+@cache
+def read_settings(path: Path) -> type[Section]:
+    """The class ``Settings`` of a file whose imports are not run.
+
+    Of the file are kept: imports from ``pydantic``, ``typing``, ``nets.settings`` and the like, and
+    classes derived from ``Section``, with fields and validators and without other methods.
+
+    Raises
+    ------
+    SyntaxError, NameError
+        Where the file cannot be read, or its settings need something that is not kept.
+    LookupError
+        Where it has no class ``Settings``.
+    """
+    tree = ast.parse(path.read_text(), filename=str(path))
+    derived = {"Section", "BaseModel"}
+    kept: list[ast.stmt] = []
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module in _LIGHT:
+            kept.append(node)
+        elif isinstance(node, ast.ClassDef) and derived & {ast.unparse(base) for base in node.bases}:
+            derived.add(node.name)
+            node.body = [part for part in node.body if not _is_plain_method(part)] or [ast.Pass()]
+            kept.append(node)
+    name = f"settings read from {path}"
+    module = ModuleType(name)
+    sys.modules[name] = module
+    code = compile(ast.Module(kept, tree.type_ignores), str(path), "exec", dont_inherit=True)
+    namespace: dict[str, Any] = vars(module)
+    exec(code, namespace)
+    found = namespace.get("Settings")
+    if not isinstance(found, type) or found.__module__ != name:
+        raise LookupError(f"{path} has no class Settings")
+    return found
+
+
+def _is_plain_method(node: ast.stmt) -> bool:
+    return isinstance(node, ast.FunctionDef) and not node.decorator_list

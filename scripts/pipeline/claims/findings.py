@@ -1,0 +1,156 @@
+"""How intervals become findings, and findings on parts of a claim one finding.
+
+A number holds if its interval lies within the limits of the rule, does not hold if it lies outside of
+them, and holds in part if it lies across one. A claim of several parts holds if all parts that could
+be tested do, does not hold if none does even in part, and else holds in part.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pipeline.claims.evidence import Verdict
+from pipeline.statistics.intervals import Interval, fall_after_peak
+
+Tables = Mapping[str, pd.DataFrame]
+"""Tidy tables by the names of their files."""
+
+
+class UntestedError(Exception):
+    """What a claim needs is not there; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A verdict, the number behind it with its 95 % interval, and what a reader has to know."""
+
+    verdict: Verdict
+    estimate: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    reason: str = ""
+
+    @property
+    def number(self) -> str:
+        """The estimate with its interval, in three digits."""
+        if math.isnan(self.estimate):
+            return ""
+        interval = "" if math.isnan(self.low) else f" [{self.low:.3g}, {self.high:.3g}]"
+        return f"{self.estimate:.3g}{interval}"
+
+
+def attempt(test: Callable[..., Finding], *arguments: object) -> Finding:
+    """What a test finds, or that it could not find anything and why."""
+    try:
+        return test(*arguments)
+    except UntestedError as error:
+        return Finding("not tested", reason=str(error))
+    except KeyError as error:
+        return Finding("not tested", reason=f"a table lacks {error}")
+    except ValueError as error:  # of pipeline.statistics.intervals, which say what is missing
+        return Finding("not tested", reason=str(error))
+
+
+def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) -> Finding:
+    """The finding on a number that a statement wants in [least, most]."""
+    if math.isnan(interval.estimate):
+        raise UntestedError("no number comes out of the tables")
+    if math.isnan(interval.low) or math.isnan(interval.high):
+        raise UntestedError(f"one seed only ({interval.estimate:.3g}), so that there is no interval")
+    verdict: Verdict = "holds in part"
+    if least <= interval.low and interval.high <= most:
+        verdict = "holds"
+    elif interval.high < least or interval.low > most:
+        verdict = "does not hold"
+    return Finding(verdict, interval.estimate, interval.low, interval.high)
+
+
+def judge_exact(value: float, least: float = -math.inf, most: float = math.inf) -> Finding:
+    """:func:`judge` for a number that is not an estimate over seeds, and has no interval."""
+    if math.isnan(value):
+        raise UntestedError("no number comes out of the tables")
+    return Finding("holds" if least <= value <= most else "does not hold", value)
+
+
+def combine(parts: Mapping[str, Finding]) -> Finding:
+    """One finding for all parts, with the number of the first, if that could be tested."""
+    tested = [part for part in parts.values() if part.verdict != "not tested"]
+    if not tested:
+        reasons = dict.fromkeys(part.reason for part in parts.values())
+        return Finding("not tested", reason="; ".join(reasons) or "no rows that can be used")
+    verdict: Verdict = "holds in part"
+    if all(part.verdict == "holds" for part in tested):
+        verdict = "holds"
+    elif all(part.verdict == "does not hold" for part in tested):
+        verdict = "does not hold"
+    first = next(iter(parts.values()))
+    reason = "; ".join(_in_words(name, part) for name, part in parts.items())
+    return Finding(verdict, first.estimate, first.low, first.high, reason)
+
+
+def _in_words(name: str, part: Finding) -> str:
+    number = f" {part.number}" if part.number else ""
+    why = f" ({part.reason})" if part.reason else ""
+    return f"{name}: {part.verdict}{number}{why}"
+
+
+def select(tables: Tables, table: str, **where: object) -> pd.DataFrame:
+    """Rows of a table with these values, and the upper bound itself beside its logarithm.
+
+    Raises :class:`UntestedError` if there are none.
+    """
+    if table not in tables:
+        raise UntestedError(f"the table {table} is not there")
+    rows = tables[table]
+    if "log10_c_upper" in rows:
+        rows = rows.assign(c_upper=10.0 ** rows["log10_c_upper"])
+    for column, value in where.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        asked = ", ".join(f"{column} = {value}" for column, value in where.items())
+        raise UntestedError(f"the table {table} has no rows" + (f" with {asked}" if asked else ""))
+    return rows
+
+
+def nearest(rows: pd.DataFrame, column: str, value: float) -> pd.DataFrame:
+    """The rows whose ``column`` is nearest to ``value``, by ratio."""
+    values = rows[column].dropna().unique()
+    if len(values) == 0:
+        raise UntestedError(f"{column} has no values")
+    return rows[rows[column] == min(values, key=lambda v: abs(math.log(v / value)))]
+
+
+def by_seed(rows: pd.DataFrame, column: str) -> "pd.Series[float]":
+    """Values of a column by seed, which must be one each."""
+    values = rows.set_index("seed")[column].sort_index()
+    if values.index.has_duplicates:
+        raise UntestedError(f"several values of {column} for one seed")
+    return values
+
+
+def paired(above: "pd.Series[float]", below: "pd.Series[float]") -> tuple[np.ndarray, np.ndarray]:
+    """The values of the seeds that both have."""
+    shared = above.index.intersection(below.index)
+    if len(shared) == 0:
+        raise UntestedError("no seed is in both groups")
+    return above[shared].to_numpy(float), below[shared].to_numpy(float)
+
+
+def hump(rows: pd.DataFrame, x: str, y: str) -> Interval:
+    """By how much the mean curve falls on either side of its peak, relative to the peak.
+
+    Of the two sides that with the smaller fall: 0 where the curve is largest at one of its ends.
+    """
+    if rows.dropna(subset=[y])[x].nunique() < 3:
+        raise UntestedError(f"{y} at fewer than three values of {x}")
+    before = fall_after_peak(rows.assign(**{x: -rows[x]}), x, y)
+    return min((before, fall_after_peak(rows, x, y)), key=lambda side: side.estimate)
+
+
+def readable(column: str) -> str:
+    """The name of a quantity as it stands in a report."""
+    known = {"c_lower": "C_lower", "c_upper": "C_upper", "c_avg": "C_avg"}
+    return known.get(column, column.replace("_", " "))

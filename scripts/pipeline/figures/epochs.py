@@ -1,0 +1,118 @@
+"""Curves along training: which rows they are made of, and how they are drawn."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+from pipeline.figures.looks import Look, draw_seeds
+
+Settings = Mapping[str, Any]
+
+
+def training_rows(table: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """Rows of the training points with finite bounds, with the upper bound itself.
+
+    ``where`` has values of columns: ``width=256``.
+    """
+    data = table[table["points"] == "train"]
+    for column, value in where.items():
+        data = data[data[column] == value]
+    data = data[np.isfinite(data["log10_c_upper"])]
+    return data.assign(c_upper=10 ** data["log10_c_upper"])
+
+
+def shared_epochs(data: pd.DataFrame, x: str = "epoch") -> pd.DataFrame:
+    """Rows at the values of ``x`` that all seeds have, so that each mean is over the same nets."""
+    return data[data.groupby(x)["seed"].transform("nunique") == data["seed"].nunique()]
+
+
+def last_rows(data: pd.DataFrame) -> pd.DataFrame:
+    """The row of each seed at which its training stopped."""
+    return data.loc[data.groupby("seed")["epoch"].idxmax()]
+
+
+def draw_training(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
+    """Mean and band over the epochs that all seeds have, then each seed to its own stop, faintly."""
+    shared = shared_epochs(data, x)
+    draw_seeds(axes, shared.assign(stop_reason="kept"), x, y, look)
+    for _, one in data.sort_values(x).groupby("seed"):
+        tail = one[one[x] >= shared[x].max()]
+        axes.plot(tail[x], tail[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
+
+
+def draw_geometric(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
+    """Geometric mean with a band of one standard deviation of the logarithm, and a line per seed.
+
+    For curves of which each seed takes off at a time of its own: arithmetic bands reach below zero.
+    """
+    data = data[data[y] > 0].sort_values(x)
+    for _, one in data.groupby("seed"):
+        axes.plot(one[x], one[y], color=look.color, alpha=0.35, linewidth=0.5, linestyle=look.line)
+    logs = np.log(shared_epochs(data, x).set_index(x)[y]).groupby(level=0)
+    mean, deviation = logs.mean(), logs.std().fillna(0)
+    band = np.exp(mean - deviation), np.exp(mean + deviation)
+    axes.fill_between(mean.index, *band, color=look.color, alpha=0.15, linewidth=0)
+    axes.plot(
+        *(mean.index, np.exp(mean)),
+        color=look.color,
+        linestyle=look.line,
+        marker=look.marker,
+        label=look.label,
+    )
+
+
+def epoch_axis(axes: Axes, *, last: float, label: str = "epoch") -> None:
+    """Logarithmic from 1 on, with initialisation (0) to the left of it."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+    decades = range(math.floor(math.log10(max(last, 1))) + 1)
+    step = 1 if len(decades) < 5 else 2
+    powers = list(decades)[len(decades[1:]) % step :: step]
+    axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in powers)]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axes.xaxis.set_minor_locator(FixedLocator([k * 10.0**d for d in decades for k in range(1, 10)]))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlim(-0.25, 1.15 * last)
+    axes.set_xlabel(label)
+
+
+def _power(value: float) -> str:
+    if value < 1000:
+        return f"{value:g}"
+    return f"$10^{{{round(math.log10(value))}}}$"
+
+
+def thousands(axes: Axes) -> None:
+    """Numbers of a linear x axis in thousands where they are large: 20k."""
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}")
+    )
+
+
+def category_axis(axes: Axes, labels: Sequence[str]) -> None:
+    """Labels at 0, 1, 2, ... on the x axis."""
+    axes.set_xticks(range(len(labels)), labels)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(-0.6, len(labels) - 0.4)
+    axes.grid(False, axis="x")
+
+
+def ordered_looks(labels: Sequence[str]) -> list[Look]:
+    """Looks of an ordered quantity, from dark to light, also in grey."""
+    colors = mpl.colormaps["viridis"](np.linspace(0.0, 0.82, max(2, len(labels))))
+    markers, lines = "osD^vP*X", ("-", "--", "-.", ":")
+    return [
+        Look(mpl.colors.to_hex(colors[i]), markers[i % 8], lines[i % 4], label)
+        for i, label in enumerate(labels)
+    ]
+
+
+def warmup_epochs(training: Settings, points: int) -> float:
+    """Epochs until the learning rate is largest."""
+    updates = training["schedule"].get("warmup_updates", 0)
+    return float(updates / math.ceil(points / training["batch_size"]))

@@ -1,0 +1,205 @@
+"""What figures over width share: the panels of bounds, losses and errors, and their numbers."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.figures.looks import (
+    LOOKS,
+    Look,
+    corner_note,
+    draw_seeds,
+    draw_threshold,
+    mark_diverged,
+    plain_log_axis,
+    width_axis,
+)
+from pipeline.plot_command import Context
+from pipeline.statistics.intervals import Interval, fall_after_peak, peak_location, spearman
+
+BOUNDS = ("c_upper", "c_lower", "c_avg")
+Facts = dict[str, Any]
+
+_LOSSES = {"cross_entropy": "cross-entropy (nats)", "mean_squared_error": "squared error"}
+_OUTPUTS = {"cross_entropy": "logits", "mean_squared_error": "outputs"}
+_PARAMETERS = {"cross_entropy": "points", "mean_squared_error": r"points $\times$ outputs"}
+_MARKERS = "osD^vP<X>hd*"
+
+
+def prepared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that belong to the training points, with the upper bound itself."""
+    data = table[table["points"] == "train"].copy()
+    data["c_upper"] = 10 ** data["log10_c_upper"]
+    return data
+
+
+def at_stop(data: pd.DataFrame, settings: dict[str, Any]) -> pd.DataFrame:
+    """The last checkpoint of each run in a table over epochs, and whether it is at the epoch cap."""
+    last = data.loc[data.groupby(["width", "seed"])["epoch"].idxmax()]
+    capped = last["epoch"] >= settings["training"]["max_epochs"]
+    return last.assign(stop_reason=np.where(capped, "epoch_cap", "gradient_norm"))
+
+
+def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
+    """Bounds, losses and errors at the stop, from :func:`prepared` rows of one experiment."""
+    figure, panels = plt.subplot_mosaic(
+        [["bounds", "loss"], ["bounds", "error"]],
+        figsize=(6.9, 3.4),
+        layout="constrained",
+        height_ratios=[1.25, 1],
+    )
+    settings = context["settings"]
+    draw_bounds(panels["bounds"], data)
+    draw_losses(panels["loss"], data)
+    draw_errors(panels["error"], data)
+    for axes in panels.values():
+        width_axis(axes, sorted(data["width"].unique()))
+        draw_threshold(axes, settings["threshold_width"])
+    mark_diverged(panels["bounds"], data, "width")
+    panels["bounds"].set(title="a", xlabel="width", ylabel=bound_label(settings))
+    panels["loss"].set(title="b", ylabel=loss_label(settings))
+    panels["loss"].tick_params(labelbottom=False)
+    panels["error"].set(title="c", xlabel="width", ylabel="error (%)")
+    panels["bounds"].legend(
+        loc="upper left",
+        bbox_to_anchor=(0.01, 0.99),
+        frameon=True,  # over the threshold's line
+        framealpha=1,
+        facecolor="white",
+        edgecolor="none",
+        borderpad=0.1,
+    )
+    panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
+    panels["loss"].legend(loc="lower left")
+    name_threshold(panels["bounds"], settings)
+    corner_note(figure, note(data, context))
+    return figure
+
+
+def double_descent_facts(data: pd.DataFrame) -> Facts:
+    """The curves' peaks, and how the bounds rank the widths beside the test loss."""
+    curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss")}
+    return {name: facts for name, facts in curves.items() if facts} | {
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in BOUNDS
+        },
+        "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
+    }
+
+
+def curve_facts(data: pd.DataFrame, name: str, x: str = "width") -> Facts:
+    """Where the mean over seeds of a column peaks, and how far it falls to the last ``x``.
+
+    With 95 % bootstrap intervals. Nothing for a column without finite values.
+    """
+    finite = data[np.isfinite(data[name])]
+    if finite.empty:
+        return {}
+    peak = peak_location(finite, x, name)
+    fall = fall_after_peak(finite, x, name)
+    means = finite.groupby(x)[name].mean()
+    return {
+        f"peak_{x}": int(peak.position),
+        f"peak_{x}_interval": ends(peak.low, peak.high),
+        "peak": peak.value,
+        "peak_is_interior": peak.interior,
+        "share_of_resamples_with_interior_peak": peak.share_interior,
+        "at_the_widest" if x == "width" else "at_the_last": float(means.iloc[-1]),
+        "fall_in_per_cent": 100 * fall.estimate,
+        "fall_in_per_cent_interval": ends(100 * fall.low, 100 * fall.high),
+    }
+
+
+def rank_correlation(data: pd.DataFrame, first: str, second: str) -> Facts | None:
+    """Spearman's correlation over widths of the means of two columns; none below three widths."""
+    finite = data[np.isfinite(data[[first, second]]).all(axis=1)]
+    if finite["width"].nunique() < 3:
+        return None
+    return interval_facts(spearman(finite, first, second))
+
+
+def interval_facts(interval: Interval) -> Facts:
+    """An estimate and its 95 % interval, as JSON."""
+    return {"estimate": number(interval.estimate), "interval": ends(interval.low, interval.high)}
+
+
+def ends(low: float, high: float) -> list[float] | None:
+    """The ends of an interval, or None if there is none."""
+    return None if math.isnan(low) or math.isnan(high) else [low, high]
+
+
+def number(value: float) -> float | None:
+    """``value``, or None where JSON has no number for it."""
+    return float(value) if math.isfinite(value) else None
+
+
+def draw_bounds(axes: Axes, data: pd.DataFrame) -> None:
+    """The three bounds against width."""
+    for name in BOUNDS:
+        draw_seeds(axes, data, "width", name, LOOKS[name])
+    plain_log_axis(axes)
+
+
+def draw_losses(axes: Axes, data: pd.DataFrame) -> None:
+    """Test and training loss against width."""
+    for name in ("test", "train"):
+        draw_seeds(axes, data, "width", f"{name}_loss", LOOKS[name])
+    plain_log_axis(axes)
+
+
+def draw_errors(axes: Axes, data: pd.DataFrame) -> None:
+    """Test and training error against width, in per cent."""
+    for name in ("test", "train"):
+        in_percent = data.assign(error=100 * data[f"{name}_error"])
+        draw_seeds(axes, in_percent, "width", "error", LOOKS[name])
+    axes.set_ylim(bottom=-3, auto=True)  # panels may share the axis
+
+
+def bound_label(settings: dict[str, Any], what: str = "Lipschitz bound") -> str:
+    """Label of an axis of bounds, with the unit."""
+    return f"{what} ({_OUTPUTS[settings['training']['loss']]} per unit of input)"
+
+
+def loss_label(settings: dict[str, Any]) -> str:
+    """Label of an axis of losses, with the unit."""
+    return _LOSSES[settings["training"]["loss"]]
+
+
+def name_threshold(axes: Axes, settings: dict[str, Any]) -> None:
+    """Say beside the threshold's line what it is, on the side with more room."""
+    width = settings["threshold_width"]
+    low, high = axes.get_xlim()
+    left = width > math.sqrt(low * high)
+    axes.annotate(
+        f"parameters = {_PARAMETERS[settings['training']['loss']]}",
+        (width, 0.02),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(-3 if left else 3, 0),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        fontsize=6.5,
+        color="#444444",
+    )
+
+
+def note(data: pd.DataFrame, context: Context) -> str:
+    """Scale, seeds, and what hollow marks are if there are any."""
+    capped = "stop_reason" in data and "epoch_cap" in set(data["stop_reason"])
+    hollow = "; hollow: stopped at the epoch cap" if capped else ""
+    return f"{context['scale']} scale, {data['seed'].nunique()} seeds, band: ±1 std{hollow}"
+
+
+def shades(labels: Sequence[str]) -> list[Look]:
+    """Looks for ordered curves, from dark to light, with a marker each."""
+    colours = mpl.colormaps["viridis"](np.linspace(0, 0.87, max(len(labels), 2)))
+    return [
+        Look(mpl.colors.to_hex(colour), marker, "-", label)
+        for colour, marker, label in zip(colours, _MARKERS * 3, labels, strict=False)
+    ]

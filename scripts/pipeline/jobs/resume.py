@@ -1,0 +1,189 @@
+"""Saved states of a running job: one job at a time, whole files, checked before use."""
+
+import fcntl
+import hashlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import IO, TYPE_CHECKING, Any
+
+import psutil
+
+from pipeline.jobs.progress import LOG
+from pipeline.provenance.files import (
+    TEMPORARY,
+    DamagedFileError,
+    OutputError,
+    read_tensors,
+    write_tensors,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+
+class SavedState:
+    """The saved state of one job, in ``folder`` and beside its outputs.
+
+    Snakemake deletes declared outputs before it starts a job again, so the state is not one of
+    them. Its name carries ``key``, a digest of all that the job depends on: a changed
+    configuration, input or program never goes on from another one's state.
+    """
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / f".resume-{key}.safetensors"
+        self._folder = folder
+
+    def save(self, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> None:
+        """Replace the saved state."""
+        digest = _digest(tensors, values)
+        write_tensors(self.path, tensors, {"values": values, "sha256": digest})
+
+    def load(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
+        """The saved state, or None when there is none that can be used; the log says why."""
+        if not self.path.exists():
+            return None
+        try:
+            tensors, metadata = read_tensors(self.path)
+            if metadata.get("sha256") != _digest(tensors, metadata["values"]):
+                raise DamagedFileError(f"{self.path} is damaged (its checksum does not match)")
+        except (DamagedFileError, KeyError) as error:
+            LOG.warning("%s; it is removed and the job starts over", error)
+            self.path.unlink()
+            return None
+        return tensors, metadata["values"]
+
+    def clear(self) -> None:
+        """Remove this state and those of earlier configurations of the same job."""
+        for path in self._folder.glob(".resume-*.safetensors"):
+            path.unlink(missing_ok=True)
+
+
+def state_key(*parts: str) -> str:
+    """Sixteen hex digits for everything that a job depends on."""
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _digest(tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
+    for key in sorted(tensors):
+        digest.update(key.encode())
+        digest.update(tensors[key].contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+@contextmanager
+def only_process(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` for this process.
+
+    A killed Snakemake leaves its jobs running. Such an orphan is asked to save and stop, so that
+    this process goes on from where it was; one on another machine is waited for. Half-written
+    files that a killed process left in the folder are removed.
+
+    Raises :class:`pipeline.provenance.files.OutputError` where the folder cannot be made or locked.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / ".lock").open("a+")
+    except OSError as error:
+        raise OutputError(f"cannot use the folder {folder}: {error.strerror}") from error
+    with file:
+        _lock(file, folder)
+        for left_over in folder.glob(f".*{TEMPORARY}"):
+            left_over.unlink(missing_ok=True)
+        _write_owner(file, {"host": socket.gethostname(), **_identity(os.getpid())})
+        try:
+            yield
+        finally:
+            _write_owner(file, None)
+
+
+def _lock(file: IO[str], folder: Path) -> None:
+    asked: dict[str, Any] | None = None
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            owner = _read_owner(folder)
+            if owner is not None and owner != asked:
+                asked = owner
+                _ask_to_stop(owner)
+            time.sleep(0.05)
+        except OSError as error:
+            raise OutputError(
+                f"cannot lock {folder} ({error.strerror}); put the project on a file system with locks"
+            ) from error
+        else:
+            return
+
+
+def _write_owner(file: IO[str], owner: Mapping[str, Any] | None) -> None:
+    """Say who holds the lock. On a full disk nobody is named, and a successor waits without asking."""
+    with suppress(OSError):
+        os.ftruncate(file.fileno(), 0)
+        if owner is not None:
+            os.write(file.fileno(), json.dumps(owner).encode())
+
+
+def _read_owner(folder: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads((folder / ".lock").read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _identity(pid: int) -> dict[str, Any]:
+    """A process id with the start time that tells it from a later process of the same number."""
+    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+
+
+def _ask_to_stop(owner: Mapping[str, Any]) -> None:
+    LOG.warning(
+        "process %d on %s, left over from an interrupted call, still works on this job; "
+        "going on when it has saved and stopped",
+        owner["pid"],
+        owner["host"],
+    )
+    with suppress(psutil.Error):
+        if owner["host"] == socket.gethostname() and owner.items() >= _identity(owner["pid"]).items():
+            psutil.Process(owner["pid"]).terminate()
+
+
+class Callers:
+    """The processes that started this one: a shell and Snakemake."""
+
+    def __init__(self) -> None:
+        self._processes = psutil.Process().parents()[:2]
+
+    def alive(self) -> bool:
+        """Whether all of them still run. If not, nobody will take note that this job has finished."""
+        return all(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self._processes)
+
+
+class Interruption:
+    """Turns SIGTERM and SIGINT into a flag, so that a job can save before it stops."""
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come."""
+        return self.signal is not None
+
+    def exit_if_requested(self, message: str) -> None:
+        """End the process with the shell's code for the signal, if one has come."""
+        if self.signal is not None:
+            LOG.warning("%s: %s", signal.Signals(self.signal).name, message)
+            raise SystemExit(128 + self.signal)

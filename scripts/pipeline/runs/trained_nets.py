@@ -1,0 +1,75 @@
+"""What the studies of trained nets share: every net of some runs, and its losses."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from lipbounds.threads import map_single_threaded
+from nets.training.loss import LOSSES
+from nets.training.run import Points
+from pipeline.runs.run import Checkpoint, Run
+
+PARTS = ("train", "test")
+"""The point sets: the points that a net was trained on, and the test points."""
+
+
+class Outcome(NamedTuple):
+    """Losses, float64, and whether the class is right, at points (n,)."""
+
+    losses: Tensor
+    correct: Tensor
+
+    @property
+    def loss(self) -> float:
+        """Mean over the points."""
+        return self.losses.mean().item()
+
+    @property
+    def error(self) -> float:
+        """Share of the points whose class is wrong."""
+        return 1 - self.correct.double().mean().item()
+
+
+def rows_of_nets(
+    runs: list[Run], measure: Callable[[Run, Checkpoint], Iterator[dict[str, Any]]]
+) -> pd.DataFrame:
+    """The rows of every net at its stop, with the columns that name it and why it stopped."""
+    nets = [(run, net) for run in runs for net in run.at_stop()]
+    reasons = [
+        {seed["seed"]: seed["stop_reason"] for seed in run.seeds()}[net.seed] for run, net in nets
+    ]
+    # the widest nets first, so that no worker is left alone with one at the end
+    order = sorted(range(len(nets)), key=lambda place: -nets[place][0].width)
+    measured = map_single_threaded(lambda place: list(measure(*nets[place])), order)
+    rows_at = dict(zip(order, measured, strict=True))
+    return pd.DataFrame(
+        [
+            run.about | {"seed": net.seed, "stop_reason": reasons[place]} | row
+            for place, (run, net) in enumerate(nets)
+            for row in rows_at[place]
+        ]
+    )
+
+
+def loss_name(run: Run) -> str:
+    """The loss that a run was trained with, one of ``nets.training.loss.LOSSES``."""
+    name: str = json.loads(run.summary.read_text())["settings"]["training"]["loss"]
+    return name
+
+
+def outcome(model: nn.Module, points: Points, loss: str) -> Outcome:
+    """Loss and hit at each of the ``points``."""
+    with torch.no_grad():
+        logits = model(points.x).double()
+    targets = one_hot(points.y, logits.shape[1])
+    losses = LOSSES[loss].values(logits.T.unsqueeze(0), targets.T).squeeze(0)
+    return Outcome(losses, logits.argmax(1) == points.y)
+
+
+def one_hot(y: Tensor, classes: int) -> Tensor:
+    """Labels as rows (n, classes) of float64."""
+    return nn.functional.one_hot(y, classes).double()
