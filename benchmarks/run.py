@@ -31,7 +31,7 @@ from lipbounds.jacobian import jacobian_norms  # noqa: E402
 from nets.data.mnist1d import prepare  # noqa: E402
 from nets.models.fcn import linear_weights  # noqa: E402
 from nets.training.epochs import EpochRunner, make_batches  # noqa: E402
-from nets.training.loss import LOSSES  # noqa: E402
+from nets.training.loss import loss_named  # noqa: E402
 from nets.training.stacked import StackedFCN  # noqa: E402
 
 Contenders = dict[str, Callable[[], float]]
@@ -138,7 +138,7 @@ def stacked_epoch(width: int, seeds: int, data: dict[str, torch.Tensor]) -> Call
     """One epoch of ``seeds`` nets side by side."""
     weights = [w.repeat(seeds, 1, 1) for w in linear_weights(nets.build(f"fcn-{width}"))]
     stack = StackedFCN(
-        weights, output_slope=0, loss=LOSSES["cross_entropy"], clip_norm=50.0, largest_batch=512
+        weights, output_slope=0, loss=loss_named("cross_entropy"), clip_norm=50.0, largest_batch=512
     )
     onehot = nn.functional.one_hot(data["y_train"], 10).float()
     runner = EpochRunner(stack, make_batches(data["x_train"].T, onehot.T, 512))

@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from nets.label_noise import NOISE_KINDS, inject
+from nets.label_noise import inject
+from nets.parts import names
 from pipeline.jobs.command import run
 from pipeline.jobs.progress import LOG
 from pipeline.provenance.files import read_arrays, write_arrays
@@ -34,7 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
-    parser.add_argument("--kind", required=True, choices=sorted(NOISE_KINDS))
+    parser.add_argument("--kind", required=True, choices=names("noise"))
     parser.add_argument("--percent", type=int, required=True, help="0 to 100")
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--labels", type=Path, required=True, help="output: safetensors")

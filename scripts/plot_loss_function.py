@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from pipeline.figures.epochs import draw_training, epoch_axis, last_rows
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.plot_command import Context, plot_command

@@ -3,15 +3,16 @@
 import argparse
 from pathlib import Path
 
-from nets.data.mnist1d import DATASETS, prepare
+from nets import parts
+from nets.dataset import DataSet
 from pipeline.jobs.command import run
 from pipeline.provenance.files import sha256, write_arrays, write_json
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the arrays as safetensors and a manifest beside them."""
-    dataset = DATASETS[arguments.dataset]
-    arrays = prepare(arguments.dataset).named()
+    dataset: DataSet = parts.load("data", arguments.dataset).DATASET
+    arrays = dataset.prepare(arguments.dataset).named()
     write_arrays(arguments.arrays, arrays, {"classes": dataset.classes})
     write_json(
         arguments.manifest,
@@ -30,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--dataset", required=True, choices=sorted(DATASETS))
+    parser.add_argument("--dataset", required=True, choices=parts.names("data"))
     parser.add_argument("--arrays", type=Path, required=True, help="output: safetensors")
     parser.add_argument("--manifest", type=Path, required=True, help="output: JSON")
     run(parser, main)

@@ -14,9 +14,9 @@ from lipbounds.bounds import lower_bound, upper_bound
 from lipbounds.bounds.pairwise import pairwise_lower_bound
 from lipbounds.threads import one_thread
 from nets.models.fcn import linear_weights, seeded_fcn
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.run import Points, Settings, TrainingRun
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.studies import PaperRun
 from pipeline.config.training import Training
@@ -57,7 +57,7 @@ def start(run: Run, settings: Job, train: Points, test: Points) -> TrainingRun:
     stack = StackedFCN(
         [weight.unsqueeze(0).clone() for weight in linear_weights(net)],
         output_slope=0.0,
-        loss=LOSSES[how.loss],
+        loss=loss_named(how.loss),
         clip_norm=torch.inf if how.clip_norm is None else how.clip_norm,
         largest_batch=min(how.batch_size, max(len(train.y), len(test.y))),
     )

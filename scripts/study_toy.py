@@ -12,7 +12,7 @@ from lipbounds.bounds import lower_bound, search_lower_bound, upper_bound
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.threads import one_thread
 from nets.training.full_batch import FullBatchDescent
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from pipeline.config.studies import Toy
 from pipeline.jobs.progress import LOG
 from pipeline.measuring.linear_regions import steepest_region
@@ -41,7 +41,9 @@ def study(settings: Toy, arrays: Arrays) -> pd.DataFrame:
 def _study(settings: Toy) -> pd.DataFrame:
     train, test = gaussians(settings)
     model = seeded_mlp([2, *settings.hidden_sizes, len(ANGLES)], settings.model_seed)
-    descent = FullBatchDescent(model, *train, loss=LOSSES["cross_entropy"], rate=settings.learning_rate)
+    descent = FullBatchDescent(
+        model, *train, loss=loss_named("cross_entropy"), rate=settings.learning_rate
+    )
     rows = list(_history(settings, model, descent, train, test))
     rows += _data_facts(train, test, model, descent)
     exact = model.double()  # what is measured from here on is free of the rounding of float32

@@ -1,0 +1,1 @@
+"""What is trained: data, families of nets, training. Plain PyTorch."""

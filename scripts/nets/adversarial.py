@@ -15,7 +15,7 @@ from torch.nn import functional
 from lipbounds.bounds.pairwise import float64_outputs
 from nets.parts import names
 from nets.point_sets import gaussian_neighbours
-from nets.training.loss import loss as loss_named
+from nets.training.loss import loss_named
 
 StepSize = float | Callable[[int], float]
 Box = tuple[float, float]

@@ -18,7 +18,8 @@ Labels = NDArray[np.int64]
 def inject(labels: Labels, percent: int, *, kind: str, classes: int, seed: int = DEFAULT_SEED) -> Labels:
     """Noisy copy of ``labels`` (n,), int64 in 0..classes-1.
 
-    ``kind`` is a file in nets/noise. Raises ``ValueError`` for an unknown one or a percentage outside 0..100.
+    ``kind`` is a file in nets/noise. Raises ``ValueError`` for an unknown one or a percentage
+    outside 0..100.
     """
     if not 0 <= percent <= 100:
         raise ValueError(f"label noise must be 0 to 100 per cent, not {percent}")

@@ -9,7 +9,6 @@ import yaml
 from lipbounds.bounds.upper import METHODS
 from nets.data.mnist1d import DATASETS
 from nets.label_noise import NOISE_KINDS
-from nets.training.loss import LOSSES
 from nets.training.schedules.warmup_step import SCHEDULES
 from pipeline import config as config_module
 from pipeline import config_reference

@@ -14,13 +14,13 @@ from torch import nn
 from lipbounds.jacobian import jacobian_norms
 from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
 from nets.training.penalties.jacobian_penalty import JacobianPenalty, Scratch, find_peak
 from nets.training.penalties.regularisation import LipschitzPenalty
 from nets.training.penalties.spectral_cap import cap_norms, norm_bounds
 from nets.training.run import Points, Settings, TrainingRun
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.training import ConfigError, TrainingJob, load_config
 from pipeline.runs.training_job import build_run, hidden_sizes, history_csv
@@ -44,7 +44,7 @@ def build(hidden=(24,), output="identity", clip=math.inf, seeds=(0, 1, 2), **opt
     stack = StackedFCN(
         weights,
         output_slope=SLOPES[output],
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=clip,
         largest_batch=50,
         **options,
@@ -114,7 +114,7 @@ def test_cap_that_is_never_met_changes_nothing():
 def test_temperature_is_a_factor_of_the_logits(loss, output):
     data = points()
     models, stack = build(output=output, temperature=2.5)
-    stack.loss = LOSSES[loss]
+    stack.loss = loss_named(loss)
     onehot = nn.functional.one_hot(data.y, 5).float()
 
     def reference(model, x, y):

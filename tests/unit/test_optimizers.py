@@ -9,10 +9,10 @@ from torch import nn
 
 from nets.models.fcn import linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
 from nets.training.run import Points, Settings, TrainingRun
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
@@ -38,7 +38,7 @@ def build(clip=math.inf, hidden=(24, 16), seeds=(0, 1, 2), **options):
     stack = StackedFCN(
         weights,
         output_slope=1.0,
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=clip,
         largest_batch=50,
         **options,
@@ -173,7 +173,7 @@ def test_replayed_graph_equals_single_launches(kind):
     on_gpu = StackedFCN(
         [w.cuda() for w in stack.weights],
         output_slope=1.0,
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=0.5,
         largest_batch=50,
         track_path=True,

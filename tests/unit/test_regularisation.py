@@ -15,10 +15,10 @@ from lipbounds.gram_iteration import gram_norm_and_gradient
 from lipbounds.operator_norm.gram import gram_norm
 from nets.models.fcn import linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.penalties.regularisation import LipschitzPenalty
 from nets.training.run import Points, Settings, TrainingRun
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.training import TrainingJob, load_config
 from pipeline.runs.training_job import build_run, history_csv, summary
@@ -45,7 +45,7 @@ def build(penalty, clip=math.inf, hidden=(24, 16), seeds=(0, 1, 2)):
     stack = StackedFCN(
         weights,
         output_slope=1.0,
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=clip,
         largest_batch=50,
         penalty=penalty,
@@ -217,7 +217,7 @@ def test_penalty_in_a_replayed_graph_equals_single_launches():
     on_gpu = StackedFCN(
         [w.cuda() for w in stack.weights],
         output_slope=1.0,
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=50.0,
         largest_batch=50,
         penalty=PENALTIES[1],

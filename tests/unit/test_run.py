@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from nets.models.fcn import linear_weights, seeded_fcn
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.run import Points, Settings, TrainingRun, checkpoint_key
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 
 SETTINGS = Settings(
@@ -36,7 +36,7 @@ def make_run(seeds=(0, 1, 2), scale=None, **changes):
     if scale is not None:
         weights[0] *= torch.tensor(scale).view(-1, 1, 1)
     stack = StackedFCN(
-        weights, output_slope=1.0, loss=LOSSES["cross_entropy"], largest_batch=100, clip_norm=50.0
+        weights, output_slope=1.0, loss=loss_named("cross_entropy"), largest_batch=100, clip_norm=50.0
     )
     return TrainingRun(stack, seeds, *points, dataclasses.replace(SETTINGS, **changes))
 

@@ -1,6 +1,6 @@
 import pytest
 
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 
 PAPER = build_schedule(
     "warmup_step", warmup_updates=20_000, drop_epochs=[2500, 5000, 7500], drop_factor=0.75

@@ -8,7 +8,7 @@ from torch import nn
 
 from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.stacked import StackedFCN
 
 SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
@@ -34,7 +34,7 @@ def build(hidden, output, loss, clip, seeds=3, largest_batch=96):
     stack = StackedFCN(
         weights,
         output_slope=SLOPES[output],
-        loss=LOSSES[loss],
+        loss=loss_named(loss),
         clip_norm=clip,
         largest_batch=largest_batch,
     )
@@ -139,7 +139,7 @@ def test_replayed_graph_equals_single_launches_on_the_gpu():
     on_gpu = StackedFCN(
         [w.cuda() for w in stack.weights],
         output_slope=0.0,
-        loss=LOSSES["cross_entropy"],
+        loss=loss_named("cross_entropy"),
         clip_norm=50.0,
         largest_batch=96,
     )

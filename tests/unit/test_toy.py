@@ -15,7 +15,7 @@ from lipbounds.bounds import lower_bound, upper_bound
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.threads import one_thread
 from nets.training.full_batch import FullBatchDescent
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from pipeline import figures
 from pipeline.config.training import load_config
 from pipeline.measuring.linear_regions import linear_regions, polygon_area, steepest_region
@@ -97,7 +97,7 @@ def by_autograd(model, x, y, loss, rate, steps):
 def test_descent_follows_autograd():
     (x, y), _ = study_toy.gaussians(PAPER)
     model, other = papers_net(), papers_net()
-    descent = FullBatchDescent(model, x, y, loss=LOSSES["cross_entropy"], rate=0.02)
+    descent = FullBatchDescent(model, x, y, loss=loss_named("cross_entropy"), rate=0.02)
     descent.descend(150)
     descent.descend(50)
     norm = by_autograd(other, x, y, CROSS_ENTROPY, 0.02, 200)
@@ -127,7 +127,7 @@ def test_descent_on_other_nets_and_losses(build):
     x = torch.randn(20, 4, generator=generator, dtype=torch.float64)
     y = torch.randint(2, (20,), generator=generator)
     model, other = build(), build()
-    descent = FullBatchDescent(model, x, y, loss=LOSSES["mean_squared_error"], rate=0.05)
+    descent = FullBatchDescent(model, x, y, loss=loss_named("mean_squared_error"), rate=0.05)
     descent.descend(0)
     assert descent.gradient_norm == 0
     descent.descend(50)
@@ -149,7 +149,7 @@ def test_descent_on_other_nets_and_losses(build):
 def test_descent_refuses_other_models(layers):
     x, y = torch.zeros(5, 2), torch.zeros(5, dtype=torch.int64)
     with pytest.raises(ValueError, match="a ReLU between"):
-        FullBatchDescent(nn.Sequential(*layers), x, y, loss=LOSSES["cross_entropy"], rate=0.1)
+        FullBatchDescent(nn.Sequential(*layers), x, y, loss=loss_named("cross_entropy"), rate=0.1)
 
 
 def test_regions_of_a_net_that_is_known():
@@ -215,7 +215,7 @@ def test_grid_is_attained_where_the_table_says(table):
 def trained_at_smoke():
     train, _ = study_toy.gaussians(SMOKE)
     model = seeded_mlp([2, *SMOKE.hidden_sizes, 3], SMOKE.model_seed)
-    descent = FullBatchDescent(model, *train, loss=LOSSES["cross_entropy"], rate=SMOKE.learning_rate)
+    descent = FullBatchDescent(model, *train, loss=loss_named("cross_entropy"), rate=SMOKE.learning_rate)
     descent.descend(SMOKE.steps)
     return model.double()
 
@@ -279,7 +279,7 @@ def test_paper_stands_beside_its_own_net_only(table):
 def test_numbers_of_the_paper_are_found_again():
     train, test = study_toy.gaussians(PAPER)
     model = papers_net()
-    descent = FullBatchDescent(model, *train, loss=LOSSES["cross_entropy"], rate=PAPER.learning_rate)
+    descent = FullBatchDescent(model, *train, loss=loss_named("cross_entropy"), rate=PAPER.learning_rate)
     with one_thread():
         descent.descend(PAPER.steps)
         exact = model.double()

@@ -26,7 +26,7 @@ class FullBatchDescent:
     y
         Classes (n,), integers from 0 on.
     loss
-        What :func:`nets.training.loss.loss` returns.
+        What :func:`nets.training.loss.loss_named` returns.
     rate
         Learning rate.
 

@@ -25,7 +25,7 @@ class Loss:
     gradient: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def loss(name: str) -> Loss:
+def loss_named(name: str) -> Loss:
     """The loss of a file in nets/training/losses. Raises ``ValueError`` for an unknown one."""
     found: Loss = parts.load("loss", name).LOSS
     return found

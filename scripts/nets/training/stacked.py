@@ -94,7 +94,7 @@ class StackedFCN:
         Slope of the activation on the output for negative logits: 0 is ReLU, 0.01 the leaky
         variant, 1 the identity.
     loss
-        What :func:`nets.training.loss.loss` returns.
+        What :func:`nets.training.loss.loss_named` returns.
     clip_norm
         Gradients of larger 2-norm (per seed, over all weights) are scaled down to it.
     largest_batch

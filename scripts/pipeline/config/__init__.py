@@ -1,0 +1,1 @@
+"""The typed configuration: rooms, set-ups, layers of settings."""

@@ -1,0 +1,1 @@
+"""The visual language of all figures, and panels that several share."""

@@ -1,0 +1,1 @@
+"""What all commands share: command line, progress, resume, device, seeds."""

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from nets.data.mnist1d import ChecksumError
+from nets.dataset import ChecksumError
 from pipeline.jobs.progress import LOG, start_logging
 from pipeline.provenance.files import DamagedFileError, OutputError
 

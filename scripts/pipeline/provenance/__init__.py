@@ -1,0 +1,1 @@
+"""Files, fingerprints of code, and the JSON beside each figure."""

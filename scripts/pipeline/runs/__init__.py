@@ -1,0 +1,1 @@
+"""The runs: which there are, where they lie, how they are trained and read."""

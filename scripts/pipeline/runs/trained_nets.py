@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lipbounds.threads import map_single_threaded
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.run import Points
 from pipeline.runs.run import Checkpoint, Run
 
@@ -56,7 +56,7 @@ def rows_of_nets(
 
 
 def loss_name(run: Run) -> str:
-    """The loss that a run was trained with, one of ``nets.training.loss.LOSSES``."""
+    """The loss that a run was trained with, one of ``nets.training.loss.loss_named``."""
     name: str = json.loads(run.summary.read_text())["settings"]["training"]["loss"]
     return name
 
@@ -66,7 +66,7 @@ def outcome(model: nn.Module, points: Points, loss: str) -> Outcome:
     with torch.no_grad():
         logits = model(points.x).double()
     targets = one_hot(points.y, logits.shape[1])
-    losses = LOSSES[loss].values(logits.T.unsqueeze(0), targets.T).squeeze(0)
+    losses = loss_named(loss).values(logits.T.unsqueeze(0), targets.T).squeeze(0)
     return Outcome(losses, logits.argmax(1) == points.y)
 
 

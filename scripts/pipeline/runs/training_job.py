@@ -13,12 +13,12 @@ from torch import nn
 
 from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
 from nets.training.initialisation import first_alive
-from nets.training.loss import LOSSES
+from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
 from nets.training.penalties.jacobian_penalty import JacobianPenalty
 from nets.training.penalties.regularisation import LipschitzPenalty
 from nets.training.run import Points, Record, Settings, TrainingRun
-from nets.training.schedules.warmup_step import build_schedule
+from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.training import Model, Training, TrainingJob
 from pipeline.jobs.seeds import derive_seed
@@ -33,7 +33,7 @@ def build_run(
     stack = StackedFCN(
         [w.to(device) for w in _initial_weights(job, width, train, classes)],
         output_slope=_OUTPUT_SLOPES[job.model.output_activation],
-        loss=LOSSES[job.training.loss],
+        loss=loss_named(job.training.loss),
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
         largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
         penalty=_penalty(job.training),
