@@ -5,12 +5,52 @@ Source: Khromov & Singh, ICLR 2024, appendix S2 ("FCN ReLU", "LeakyOutput").
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Annotated, Any, Literal, Self
 
 import torch
+from pydantic import Field, model_validator
 from torch import nn
 
+from nets.settings import Count, Factor, Section
+
 LEAKY_SLOPE = 0.01
+
+
+class Settings(Section):
+    """Fully connected, ReLU, no biases."""
+
+    hidden_layers: Count = Field(description="number of hidden layers, each of the run's width")
+    output_activation: Literal["relu", "leaky_relu", "identity"] = Field(
+        description="activation behind the last layer (the paper: relu; leaky_relu has slope 0.01)"
+    )
+    minimum_alive_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        description="an initialisation is redrawn while some class has a positive logit on a "
+        "smaller share of its own training points, because a ReLU output that starts dead stays "
+        "dead; 0: never redrawn (the paper)"
+    )
+    relative_widths: tuple[Factor, ...] | None = Field(
+        None,
+        description="width of each hidden layer as a factor of the run's width, rounded; null: all 1",
+    )
+
+    @model_validator(mode="after")
+    def _one_relative_width_per_hidden_layer(self) -> Self:
+        factors = self.relative_widths
+        if factors is not None and len(factors) != self.hidden_layers:
+            raise ValueError(
+                f"relative_widths has {len(factors)} factors for {self.hidden_layers} hidden layers; "
+                "list one per hidden layer, input side first, or change hidden_layers"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _alive_share_needs_relu(self) -> Self:
+        if self.minimum_alive_share > 0 and self.output_activation != "relu":
+            raise ValueError(
+                f"minimum_alive_share is for output_activation relu, not {self.output_activation}; "
+                "set it to 0"
+            )
+        return self
 
 
 def output_activation(name: str) -> nn.Module:

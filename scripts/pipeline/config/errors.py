@@ -1,0 +1,144 @@
+"""Mistakes in settings, in words: what is wrong, in which file and where, and how to mend it."""
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pipeline.config.layers import Location, Node, origin_of
+
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+
+class ConfigError(ValueError):
+    """Everything that is wrong with a configuration, one line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
+        super().__init__("\n".join([f"{count} in the configuration:", *problems]))
+        self.problems = problems
+
+
+class Mistakes:
+    """Collects mistakes; one that several set-ups inherit is told once."""
+
+    def __init__(self) -> None:
+        self.problems: list[str] = []
+        self._rules: set[tuple[Location, str]] = set()
+
+    def add(self, problem: str) -> None:
+        """Note a mistake, unless it is noted already."""
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def add_all(self, error: ValidationError, tree: Node, model: type[BaseModel]) -> None:
+        """Note what is wrong with ``tree``, which ``model`` does not accept."""
+        details = error.errors()
+        for detail in details:
+            location = detail["loc"]
+            if detail["type"] == "too_short" and _has_mistaken_items(location, details):
+                continue
+            words = what_and_fix(detail, model)
+            if detail["type"] == "value_error":  # a rule between keys: the same one in each set-up
+                if (location, words) in self._rules:
+                    continue
+                self._rules.add((location, words))
+            origin = origin_of(tree, location, missing=detail["type"] == "missing")
+            self.add(f"{origin}: {words}")
+
+    def raise_any(self) -> None:
+        """Raise :class:`ConfigError` if there are any."""
+        if self.problems:
+            raise ConfigError(self.problems)
+
+
+def _has_mistaken_items(location: Location, details: list[ErrorDetails]) -> bool:
+    return any(other["loc"][:-1] == location for other in details)
+
+
+def what_and_fix(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    """One mistake in words."""
+    given = detail.get("input")
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            key = str(detail["loc"][-1])
+            valid = valid_keys(model, detail["loc"][:-1])
+            return f"unknown key{nearest(key, valid)}; valid here: {', '.join(valid)}; rename or remove it"
+        case "missing":
+            return "is missing; add it (docs/config.md lists every key)"
+        case "literal_error":
+            valid = [part.strip(" '") for part in _split_expected(context["expected"])]
+            return f"{given!r} is not known{nearest(str(given), valid)}; use {' or '.join(valid)}"
+        case "union_tag_invalid":
+            valid = [part.strip(" '") for part in context["expected_tags"].split(",")]
+            name = context["tag"]
+            return f"name {name!r} is not known{nearest(name, valid)}; use {' or '.join(valid)}"
+        case "union_tag_not_found":
+            sections = sections_at(model, detail["loc"])
+            return f"needs a name; use {' or '.join(name for s in sections for name in _tags(s))}"
+        case "value_error":
+            return str(context["error"])
+        case "int_type" | "int_from_float":
+            return f"{given!r} is not a whole number; write an integer without quotes or point"
+        case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
+            return f"{given!r} is out of range; {_sentence(detail['msg'])}"
+    return f"{given!r}: {_sentence(detail['msg'])}"
+
+
+def _split_expected(expected: str) -> list[str]:
+    return expected.replace(" or ", ", ").split(",")
+
+
+def _sentence(message: str) -> str:
+    return message.removeprefix("Input ").removeprefix("Value error, ")
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """The valid name that looks most like ``name``, as an addition to a message."""
+    near = get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"; nearest valid name: {near[0]}" if near else ""
+
+
+def valid_keys(model: type[BaseModel], location: Location) -> list[str]:
+    """Keys allowed at a place, given as the path of pydantic's error."""
+    sections = sections_at(model, location)
+    return list(dict.fromkeys(key for section in sections for key in section.model_fields))
+
+
+def sections_at(model: type[BaseModel], location: Location) -> list[type[BaseModel]]:
+    """The models that may stand at a place."""
+    found = [model]
+    for key in location:
+        named = [section for section in found if key in _tags(section)]
+        if named:
+            found = named
+            continue
+        inner = [
+            one
+            for section in found
+            if key in section.model_fields
+            for one in models_in(section.model_fields[str(key)].annotation)
+        ]
+        found = inner or found
+    return found
+
+
+def _tags(section: type[BaseModel]) -> tuple[str, ...]:
+    """What ``name`` has to be in a section that is chosen by it."""
+    field = section.model_fields.get("name")
+    return () if field is None else get_args(field.annotation)
+
+
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The models in a type: those that may stand there, or in the items of a list."""
+    return list(_models_in(annotation))
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)

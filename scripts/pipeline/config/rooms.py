@@ -1,0 +1,183 @@
+"""Rooms: everything about a figure, a table for readers, or a study lies in one folder.
+
+``scripts/papers/PAPER/NAME/`` holds ``figure.yaml``, ``table.yaml`` or ``study.yaml``, which says what
+the room is, and beside it ``figure.py`` or ``table.py``, and ``study.py`` where it measures something
+itself. Set-ups of trainings that several figures share lie in ``scripts/papers/PAPER/setups/``. Rooms
+are found, not listed; the name of the folder is the name of the figure, table or study.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError
+
+from nets.parts import read_settings
+from nets.settings import Section
+from pipeline.config.errors import ConfigError, Mistakes
+from pipeline.config.layers import Node, Origin, node, plain
+
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+SCRIPTS = Path(__file__).resolve().parents[2]
+PAPERS = SCRIPTS / "papers"
+
+SETUPS = "setups"
+KINDS = ("figure", "table", "study")
+
+
+class About(Section):
+    """What a room is."""
+
+    paper: str = Field(description="the paper and its item that is made again, or 'none; ...'")
+    tables: tuple[str, ...] | None = Field(
+        None,
+        description="tidy tables that it is made from: NAME of a study or training (at the stop), or "
+        "NAME_epochs (at every kept checkpoint); null: the one of the room's own name",
+    )
+    caption: str = Field("", description="caption of the figure, or the text above the table")
+    shows: str = Field("", description="what the figure shows at laptop scale, for the gallery")
+    printed: Any = Field(None, description="numbers that the paper prints, in the form that the code reads")
+    training: dict[str, Any] | None = Field(None, description="the room's own training, see below")
+    study: dict[str, Any] | None = Field(None, description="the room's own measurements, see below")
+
+
+class TrainingAbout(Section):
+    """What a training is, beside its set-up at each scale."""
+
+    title: str = Field(description="what is trained, in a line")
+    like: str | None = Field(
+        None,
+        description="name of another training that this one is like: each scale starts from the "
+        "set-up there, and states what differs; null: none",
+    )
+
+
+class StudyAbout(Section):
+    """What a study is, beside its settings at each scale."""
+
+    title: str = Field(description="what is measured, in a line")
+    runs: tuple[str, ...] = Field(
+        (), description="trainings whose nets are measured, at the widths in the settings if there are any"
+    )
+    data: tuple[str, ...] = Field((), description="data sets that it reads besides those of its runs")
+    untrained: bool = Field(
+        False, description="it trains the nets of its runs itself, and does not wait for them"
+    )
+    serial: bool = Field(False, description="it computes one thing after the other, on one core")
+
+
+@dataclass(frozen=True)
+class Room:
+    """A folder of ``scripts/papers``, and what its YAML file says."""
+
+    folder: Path
+    kind: str
+    tree: Node
+    about: About
+
+    @property
+    def name(self) -> str:
+        """Of the folder, and of the figure, table or study."""
+        return self.folder.name
+
+    @property
+    def package(self) -> str:
+        """Its modules are in this package."""
+        return f"papers.{self.folder.parent.name}.{self.name}"
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Tidy tables that it is made from, by name."""
+        return (self.name,) if self.about.tables is None else self.about.tables
+
+    @property
+    def drawing(self) -> str:
+        """Module that measures and draws, or writes the table for readers."""
+        return f"{self.package}.{self.kind}"
+
+    @property
+    def study_file(self) -> Path:
+        """The file that has the settings and the function of the study."""
+        own = self.folder / "study.py"
+        return own if own.exists() else self.folder / f"{self.kind}.py"
+
+    @property
+    def study(self) -> str:
+        """Module of the study."""
+        return f"{self.package}.{self.study_file.stem}"
+
+    @cached_property
+    def study_settings(self) -> type[Section]:
+        """Settings of the study, read without importing what it needs.
+
+        Raises :class:`ConfigError` where its file has none that can be read.
+        """
+        try:
+            return read_settings(self.study_file)
+        except (OSError, SyntaxError, NameError, LookupError) as error:
+            raise ConfigError(
+                [
+                    f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give it "
+                    "a class Settings(Section) that needs only pydantic, typing and nets.settings"
+                ]
+            ) from None
+
+
+def shown(path: Path) -> str:
+    """A path as it stands in messages, below the folder of the project where it lies there."""
+    root = SCRIPTS.parent
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def read_yaml(path: Path, mistakes: Mistakes) -> Node:
+    """The file as a layer; an empty one, and a mistake noted, where it is no YAML mapping."""
+    origin = Origin(shown(path), ())
+    try:
+        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        mistakes.add(f"{origin}: is no YAML: {' '.join(str(error).split())}")
+        content = {}
+    if not isinstance(content, dict):
+        mistakes.add(f"{origin}: must be a mapping of keys to values")
+        content = {}
+    return node(content, origin)
+
+
+def find_rooms(papers: Path, mistakes: Mistakes) -> dict[str, Room]:
+    """All rooms by name; what is wrong with their files is noted."""
+    rooms: dict[str, Room] = {}
+    for kind in KINDS:
+        for path in sorted(papers.glob(f"*/*/{kind}.yaml")):
+            tree = read_yaml(path, mistakes)
+            try:
+                about = About.model_validate(plain(tree))
+            except ValidationError as error:
+                mistakes.add_all(error, tree, About)
+                continue
+            room = Room(path.parent, kind, tree, about)
+            if room.name in rooms:
+                other = shown(rooms[room.name].folder)
+                mistakes.add(f"{shown(room.folder)}: {other} has the same name; rename one of them")
+            rooms[room.name] = room
+    return dict(sorted(rooms.items()))
+
+
+def find_trainings(papers: Path, rooms: dict[str, Room], mistakes: Mistakes) -> dict[str, Node]:
+    """What is stated about every training, by name."""
+    found = {
+        path.stem: read_yaml(path, mistakes) for path in sorted(papers.glob(f"*/{SETUPS}/*.yaml"))
+    }
+    for room in rooms.values():
+        if room.about.training is not None:
+            if room.name in found:
+                mistakes.add(
+                    f"{room.tree.children['training'].origin}: {found[room.name].origin.file} has a "
+                    "training of the same name; rename one of them"
+                )
+            found[room.name] = room.tree.children["training"]
+    return found
+
+
