@@ -17,14 +17,18 @@ configfile: "config.yaml"
 sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
-from pipeline.snakemake.setup import lift_rate_limit, prepare_workflow  # noqa: E402
+from pipeline.config.training import identity  # noqa: E402
+from pipeline.runs.paths import facts  # noqa: E402
+from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
+from pipeline.snakemake.setup import data_code, noise_code  # noqa: E402
+from pipeline.snakemake.workflow import prepare_workflow  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
 
 
 wildcard_constraints:
     dataset=r"[a-z0-9_]+",
-    experiment="|".join(SETUP.experiments),
+    training="|".join(SETUP.trainings),
     study="|".join(SETUP.studies),
     kind=r"[a-z_]+",
     seed=r"\d+",

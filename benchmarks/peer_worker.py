@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-import nets
+import timed_nets
 
 
 def import_peer(checkout: Path) -> tuple[types.ModuleType, types.ModuleType]:
-    """The modules ``lipbounds`` and ``train`` of the checkout, without their logging packages."""
+    """The modules ``lipschitz`` and ``train`` of the checkout, without their logging packages."""
     unused = (
         ("torch.utils.tensorboard", "SummaryWriter"),
         ("vit_pytorch", "ViT"),
@@ -31,10 +31,11 @@ def import_peer(checkout: Path) -> tuple[types.ModuleType, types.ModuleType]:
         setattr(stub, attribute, object)
         sys.modules[name] = stub
     sys.path.insert(0, str(checkout / "code"))
-    import lipbounds
+    import lipschitz
+
     import train
 
-    return lipbounds, train
+    return lipschitz, train
 
 
 def jacobian_norms(peer: types.ModuleType, model: nn.Module, x: torch.Tensor, batch: int) -> Callable:
@@ -67,16 +68,16 @@ def main() -> None:
     """Serve requests until the input ends."""
     checkout, data_file, threads = sys.argv[1:]
     torch.set_num_threads(int(threads))
-    lipbounds, train = import_peer(Path(checkout))
+    lipschitz, train = import_peer(Path(checkout))
     data = load_file(data_file)
     known: dict[str, Callable] = {}
     for line in sys.stdin:
         request = json.loads(line)
         if line not in known:
-            model = nets.build(request["net"])
+            model = timed_nets.build(request["net"])
             if request["task"] == "jacobian":
-                x = nets.points(request["net"], data)
-                known[line] = jacobian_norms(lipbounds, model, x, request["batch"])
+                x = timed_nets.points(request["net"], data)
+                known[line] = jacobian_norms(lipschitz, model, x, request["batch"])
             else:
                 known[line] = epoch(train, model, data)
         started = time.perf_counter()

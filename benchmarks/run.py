@@ -26,9 +26,9 @@ import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from torch import nn  # noqa: E402
 
-import nets  # noqa: E402
+import timed_nets  # noqa: E402
 from lipbounds.jacobian import jacobian_norms  # noqa: E402
-from nets.data.mnist1d import prepare  # noqa: E402
+from nets import parts  # noqa: E402
 from nets.models.fcn import linear_weights  # noqa: E402
 from nets.training.epochs import EpochRunner, make_batches  # noqa: E402
 from nets.training.loss import loss_named  # noqa: E402
@@ -101,7 +101,7 @@ def jacobian_race(
     net: str, data: dict[str, torch.Tensor], peer: Peer | None
 ) -> tuple[Contenders, float]:
     """Norms of all points of a net: ours, vmap(jacrev) with matrix_norm, the authors'."""
-    model, x = nets.build(net), nets.points(net, data)
+    model, x = timed_nets.build(net), timed_nets.points(net, data)
     single = torch.func.vmap(torch.func.jacrev(lambda p: model(p.unsqueeze(0)).squeeze(0)))
 
     def with_jacrev() -> None:
@@ -120,7 +120,7 @@ def jacobian_race(
 
 def plain_epoch(width: int, data: dict[str, torch.Tensor]) -> Callable[[], None]:
     """The same updates with autograd, torch.optim and torch's clipping, data cut beforehand."""
-    model = nets.build(f"fcn-{width}")
+    model = timed_nets.build(f"fcn-{width}")
     optimiser = torch.optim.SGD(model.parameters(), lr=0.005)
     batches = list(zip(data["x_train"].split(512), data["y_train"].split(512), strict=True))
 
@@ -136,7 +136,7 @@ def plain_epoch(width: int, data: dict[str, torch.Tensor]) -> Callable[[], None]
 
 def stacked_epoch(width: int, seeds: int, data: dict[str, torch.Tensor]) -> Callable[[], None]:
     """One epoch of ``seeds`` nets side by side."""
-    weights = [w.repeat(seeds, 1, 1) for w in linear_weights(nets.build(f"fcn-{width}"))]
+    weights = [w.repeat(seeds, 1, 1) for w in linear_weights(timed_nets.build(f"fcn-{width}"))]
     stack = StackedFCN(
         weights, output_slope=0, loss=loss_named("cross_entropy"), clip_norm=50.0, largest_batch=512
     )
@@ -203,7 +203,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path, default=ROOT / "docs" / "benchmarks.csv")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    arrays = prepare("mnist1d").named()
+    arrays = parts.load("data", "mnist1d").DATASET.prepare("mnist1d").named()
     data = {name: torch.from_numpy(array) for name, array in arrays.items()}
     peer = Peer(arguments.peer, data, arguments.threads) if arguments.peer else None
     rate = matmul_rate()

@@ -3,31 +3,32 @@
 REQUIRED INPUTS: prepared arrays (rules/data.smk), checkpoints (rules/train.smk)
 
 OUTPUTS:
-    results/{scale}/{experiment}/noise~{noise}/width~{width}/bounds.csv   a row per seed, epoch, point set
+    results/{scale}/{training}/noise~{noise}/width~{width}/bounds.csv   a row per seed, epoch, point set
 """
 
 
 rule estimate_bounds:
     input:
-        arrays=lambda w: SETUP.arrays(w.experiment),
-        checkpoints="results/{scale}/{experiment}/noise~{noise}/width~{width}/checkpoints.safetensors",
+        arrays=ancient(lambda w: SETUP.arrays(w.training)),
+        checkpoints="results/{scale}/{training}/noise~{noise}/width~{width}/checkpoints.safetensors",
     output:
-        bounds="results/{scale}/{experiment}/noise~{noise}/width~{width}/bounds.csv",
+        bounds="results/{scale}/{training}/noise~{noise}/width~{width}/bounds.csv",
     log:
-        "logs/estimate_bounds/{scale}/{experiment}/noise~{noise}/width~{width}.log",
+        "logs/estimate_bounds/{scale}/{training}/noise~{noise}/width~{width}.log",
     benchmark:
-        "benchmarks/runs/estimate_bounds/{scale}/{experiment}/noise~{noise}/width~{width}.tsv"
+        "benchmarks/runs/estimate_bounds/{scale}/{training}/noise~{noise}/width~{width}.tsv"
     conda:
         "../envs/environment.yaml"
     threads: 1
     resources:
-        device=SETUP.config.device,
+        device=SETUP.config.top.device,
         gpu=SETUP.gpus,
     params:
-        settings=lambda w: SETUP.config.bounds_job(w.experiment),
-        code=SETUP.code["estimate_bounds"],
+        settings=lambda w: identity(SETUP.bounds_job(w.training)),
+        data=lambda w: SETUP.data_identity(SETUP.config.setup(w.training).dataset),
+        code=lambda w: SETUP.bounds_code(w.training),
     message:
-        "Bounding the Lipschitz constants of {wildcards.experiment} at width {wildcards.width}"
+        "Bounding the Lipschitz constants of {wildcards.training} at width {wildcards.width}"
     shell:
         "python scripts/estimate_bounds.py --arrays {input.arrays:q} "
         "--checkpoints {input.checkpoints:q} --width {wildcards.width} "

@@ -6,6 +6,9 @@ OUTPUTS:
     results/data/{dataset}/arrays.safetensors                            x_train y_train x_test y_test
     results/data/{dataset}/manifest.json                                 source, shapes, checksums
     results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors   noisy y_train, y_test
+
+Jobs name these as ancient and depend on what they must contain: made again with the same bytes, they
+bring about nothing else.
 """
 
 
@@ -23,7 +26,7 @@ rule prepare_data:
     conda:
         "../envs/environment.yaml"
     params:
-        code=SETUP.code["prepare_data"],
+        code=lambda w: data_code(w.dataset),
     message:
         "Preparing {wildcards.dataset}"
     shell:
@@ -33,7 +36,7 @@ rule prepare_data:
 
 rule inject_noise:
     input:
-        arrays="results/data/{dataset}/arrays.safetensors",
+        arrays=ancient("results/data/{dataset}/arrays.safetensors"),
     output:
         labels="results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors",
     log:
@@ -46,7 +49,8 @@ rule inject_noise:
     conda:
         "../envs/environment.yaml"
     params:
-        code=SETUP.code["inject_noise"],
+        data=lambda w: SETUP.data_identity(w.dataset),
+        code=lambda w: noise_code(w.kind),
     message:
         "Injecting {wildcards.noise} % label noise ({wildcards.kind}) into {wildcards.dataset}"
     shell:

@@ -1,49 +1,74 @@
-"""Tables and figures.
+"""Tidy tables, facts and figures.
 
 REQUIRED INPUTS: run.json and history.csv (rules/train.smk), bounds.csv (rules/bounds.smk) of every
-run of an experiment; tables of studies (rules/studies.smk)
+run of a training; tables of studies (rules/studies.smk)
 
 OUTPUTS:
-    results/{scale}/tables/{experiment}.csv          a row per run, seed and point set, at the stop
-    results/{scale}/tables/{experiment}_epochs.csv   the same at every kept checkpoint
+    results/{scale}/tables/{training}.csv          a row per run, seed and point set, at the stop
+    results/{scale}/tables/{training}_epochs.csv   the same at every kept checkpoint
+    results/{scale}/facts/{figure}.json            every number that is drawn or judged
     figures/{figure}.pdf, .png, .json              the figure and where it comes from
 """
 
 
 rule collect:
     input:
-        summaries=lambda w: SETUP.runs(w.experiment, "run.json"),
-        histories=lambda w: SETUP.runs(w.experiment, "history.csv"),
-        bounds=lambda w: SETUP.runs(w.experiment, "bounds.csv"),
+        summaries=lambda w: SETUP.runs(w.training, "run.json"),
+        histories=lambda w: SETUP.runs(w.training, "history.csv"),
+        bounds=lambda w: SETUP.runs(w.training, "bounds.csv"),
     output:
-        epochs="results/{scale}/tables/{experiment}_epochs.csv",
+        epochs="results/{scale}/tables/{training}_epochs.csv",
         table=report(
-            "results/{scale}/tables/{experiment}.csv",
+            "results/{scale}/tables/{training}.csv",
             caption="../docs/report/table.rst",
             category="Tables",
-            labels={"table": "{experiment}", "scale": "{scale}"},
+            labels={"table": "{training}", "scale": "{scale}"},
         ),
     log:
-        "logs/collect/{scale}/{experiment}.log",
+        "logs/collect/{scale}/{training}.log",
     benchmark:
-        "benchmarks/runs/collect/{scale}/{experiment}.tsv"
+        "benchmarks/runs/collect/{scale}/{training}.tsv"
     localrule: True
     conda:
         "../envs/environment.yaml"
     params:
-        runs=lambda w: SETUP.run_names(w.experiment),
-        code=SETUP.code["collect"],
+        runs=lambda w: SETUP.run_names(w.training),
+        code=SETUP.code("collect"),
     message:
-        "Collecting the table of {wildcards.experiment}"
+        "Collecting the table of {wildcards.training}"
     shell:
         "python scripts/collect.py --runs {params.runs:q} --summaries {input.summaries:q} "
         "--histories {input.histories:q} --bounds {input.bounds:q} --table {output.table:q} "
         "--epochs {output.epochs:q} --log {log:q}"
 
 
-rule plot:
+rule measure:
     input:
         table=lambda w: SETUP.tables(w.figure),
+    output:
+        facts="results/{scale}/facts/{figure}.json",
+    log:
+        "logs/measure/{scale}/{figure}.log",
+    benchmark:
+        "benchmarks/runs/measure/{scale}/{figure}.tsv"
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        module=lambda w: SETUP.room(w.figure).drawing,
+        context=lambda w: SETUP.context(w.figure),
+        code=lambda w: SETUP.drawing_code("measure", w.figure),
+    message:
+        "Measuring what {wildcards.figure} shows"
+    shell:
+        "python scripts/measure.py --module {params.module} --table {input.table:q} "
+        "--context {params.context:q} --facts {output.facts:q} --log {log:q}"
+
+
+rule draw:
+    input:
+        table=lambda w: SETUP.tables(w.figure),
+        facts=lambda w: facts(SETUP.config.scale, w.figure),
         style="scripts/style.mplstyle",
     output:
         pdf=report(
@@ -60,18 +85,21 @@ rule plot:
         ),
         sidecar="figures/{figure}.json",
     log:
-        "logs/plot/{figure}.log",
+        "logs/draw/{figure}.log",
     benchmark:
-        "benchmarks/runs/plot/{figure}.tsv"
+        "benchmarks/runs/draw/{figure}.tsv"
     localrule: True
     conda:
         "../envs/environment.yaml"
     params:
+        module=lambda w: SETUP.room(w.figure).drawing,
         caption=lambda w: SETUP.figure_caption(w.figure),
-        context=lambda w: SETUP.figure_context(w.figure),
+        context=lambda w: SETUP.context(w.figure),
+        code=lambda w: SETUP.all_code(w.figure),
     message:
         "Drawing figures/{wildcards.figure}"
     shell:
-        "python scripts/plot_{wildcards.figure}.py --table {input.table:q} --style {input.style:q} "
-        "--context {params.context:q} --pdf {output.pdf:q} --png {output.png:q} "
+        "python scripts/draw.py --module {params.module} --table {input.table:q} "
+        "--facts {input.facts:q} --style {input.style:q} --context {params.context:q} "
+        "--code {params.code:q} --pdf {output.pdf:q} --png {output.png:q} "
         "--sidecar {output.sidecar:q} --log {log:q}"

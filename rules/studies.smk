@@ -1,4 +1,4 @@
-"""Studies: one job, one tidy table, one figure of the same name.
+"""Studies: one job measures something itself and writes one tidy table.
 
 REQUIRED INPUTS: none, or prepared arrays (rules/data.smk), or also trained nets (rules/train.smk)
 
@@ -9,12 +9,13 @@ OUTPUTS:
 
 rule study:
     input:
-        arrays=lambda w: SETUP.study_arrays(w.study),
+        arrays=ancient(lambda w: SETUP.study_arrays(w.study)),
+        labels=ancient(lambda w: SETUP.study_labels(w.study)),
         files=lambda w: SETUP.study_files(w.study),
     output:
         table=report(
             "results/{scale}/tables/{study}.csv",
-            caption="../docs/report/table.rst",
+            caption="../docs/report/study.rst",
             category="Tables",
             labels={"table": "{study}", "scale": "{scale}"},
         ),
@@ -30,12 +31,14 @@ rule study:
     resources:
         mem_mb=4000,
     params:
-        settings=lambda w: SETUP.study_settings(w.study),
-        code=lambda w: SETUP.code[f"study_{w.study}"],
-        arrays=lambda w, input: f"--arrays {input.arrays}" if input.arrays else "",
+        module=lambda w: SETUP.config.rooms[w.study].study,
+        settings=lambda w: SETUP.config.study_job(w.study),
+        inputs=lambda w: SETUP.study_inputs_identity(w.study),
         runs=lambda w: SETUP.study_runs(w.study),
+        code=lambda w: SETUP.study_code(w.study),
     message:
         "Running the study {wildcards.study}"
     shell:
-        "python scripts/study_{wildcards.study}.py {params.arrays} --runs {params.runs:q} --settings {params.settings:q} "
-        "--threads {threads} --table {output.table:q} --log {log:q}"
+        "python scripts/study.py --module {params.module} --arrays {input.arrays:q} "
+        "--runs {params.runs:q} --settings {params.settings:q} --threads {threads} "
+        "--table {output.table:q} --log {log:q}"

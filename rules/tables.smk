@@ -12,6 +12,7 @@ OUTPUTS:
 rule tabulate:
     input:
         table=lambda w: SETUP.tables(w.table),
+        facts=lambda w: facts(SETUP.config.scale, w.table),
     output:
         markdown=report(
             "results/{scale}/tables/{table}.md",
@@ -28,12 +29,15 @@ rule tabulate:
     conda:
         "../envs/environment.yaml"
     params:
-        context=lambda w: SETUP.figure_context(w.table),
+        module=lambda w: SETUP.room(w.table).drawing,
+        context=lambda w: SETUP.context(w.table),
+        code=lambda w: SETUP.all_code(w.table),
     message:
         "Writing the table {wildcards.table}"
     shell:
-        "python scripts/table_{wildcards.table}.py --table {input.table:q} "
-        "--context {params.context:q} --markdown {output.markdown:q} "
+        "python scripts/tabulate.py --module {params.module} --table {input.table:q} "
+        "--facts {input.facts:q} --context {params.context:q} --code {params.code:q} "
+        "--markdown {output.markdown:q} "
         "--sidecar {output.sidecar:q} --log {log:q}"
 
 
@@ -56,7 +60,7 @@ rule judge_claims:
     conda:
         "../envs/environment.yaml"
     params:
-        code=SETUP.code["judge_claims"],
+        code=SETUP.code("judge_claims"),
     message:
         "Judging the papers' claims"
     shell:

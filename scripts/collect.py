@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.jobs.command import run
+from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
 
 RUN_COLUMNS = ["variant", "noise", "width", "parameters", "strength"]
@@ -37,6 +38,11 @@ def main(arguments: argparse.Namespace) -> None:
 
     Losses are those of the data; ``penalty`` is what regularisation of ``strength`` adds to them.
     """
+    with only_writer(arguments.table):
+        _collect(arguments)
+
+
+def _collect(arguments: argparse.Namespace) -> None:
     stops, epochs = [], []
     files = zip(arguments.summaries, arguments.histories, arguments.bounds, strict=True)
     for place, (summary, history, bounds) in zip(arguments.runs, files, strict=True):
@@ -55,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
 def _about(place: str, content: dict[str, Any]) -> dict[str, Any]:
     """What all rows of a run share, and its seeds. ``place`` is VARIANT/noise~N, or noise~N."""
     variant, _, noise = place.rpartition("/")
-    regularisation = content["settings"]["training"]["regularisation"]
+    regularisation = content["settings"]["training"].get("regularisation")
     return {
         "variant": variant or "base",
         "noise": int(noise.removeprefix("noise~")),

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from lipbounds.bounds import LowerBound, UpperBound, lower_bound, upper_bound
-from nets.training.run import Points
+from nets.training.points import Points, training_subset
 from pipeline.config.training import BoundsJob
 from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.resume import only_process
 from pipeline.provenance.files import read_tensors, write_text
-from pipeline.runs.run import read_checkpoints, training_subset
+from pipeline.runs.run import read_checkpoints
 
 _ROUNDING = 1e-6
 """Relative error allowed to a float32 Jacobian when it is compared with an upper bound."""
@@ -39,11 +39,11 @@ def _estimate(arguments: argparse.Namespace) -> None:
     arrays, _ = read_tensors(arguments.arrays)
     train = training_subset(Points(arrays["x_train"], arrays["y_train"]), job.training_points)
     points = {"train": train.x.to(device), "test": arrays["x_test"].to(device)}
-    way = Way()
+    path = PathOfWeights()
     rows = [
         row | distances | {"code": arguments.code}
         for seed, epoch, model in read_checkpoints(arguments.checkpoints, job.model, arguments.width)
-        for distances in [way.distances(seed, model)]
+        for distances in [path.distances(seed, model)]
         for row in _bounds_of(model.to(device), seed, epoch, points, job)
     ]
     text = io.StringIO()
@@ -53,7 +53,7 @@ def _estimate(arguments: argparse.Namespace) -> None:
     write_text(arguments.bounds, text.getvalue())
 
 
-class Way:
+class PathOfWeights:
     """How far the weights of each seed have gone, as the 2-norm of all of them.
 
     Source: Khromov & Singh, ICLR 2024, appendix S3.13 (parameter distance): the sum of the distances

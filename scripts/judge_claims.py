@@ -32,7 +32,7 @@ def _read(paths: list[Path]) -> dict[str, pd.DataFrame]:
 
 def _picture(figure: str) -> str:
     """Where a figure is, from results/SCALE/; tables for readers have none."""
-    drawn = Path(__file__).with_name(f"plot_{figure}.py").exists()
+    drawn = any(Path(__file__).parent.glob(f"papers/*/{figure}/figure.py"))
     return f"../../figures/{figure}.png" if drawn else ""
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from nets.training.run import Points, TrainingRun
+from nets.training.points import Points, training_subset
+from nets.training.run import TrainingRun
 from pipeline.config.training import TrainingJob
 from pipeline.jobs.command import run
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.progress import LOG, Progress, Timer
 from pipeline.jobs.resume import Callers, Interruption, SavedState, only_process, state_key
 from pipeline.provenance.files import read_tensors, sha256, write_json, write_tensors, write_text
-from pipeline.runs.run import training_subset
 from pipeline.runs.training_job import build_run, history_csv, summary
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 from nets.settings import Section
 
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
 ROOT = Path(__file__).resolve().parent
 
 FOLDERS = {

@@ -5,6 +5,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+
 class Section(BaseModel):
     """A section of settings: a key that it does not know is a mistake."""
 

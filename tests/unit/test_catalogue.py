@@ -9,11 +9,12 @@ import yaml
 from tests.conftest import ROOT
 
 from nets.models.fcn import seeded_fcn
-from nets.training.run import Points
+from nets.training.points import Points
 from pipeline.config.training import Experiments, load_config
 from pipeline.provenance.files import write_tensors
 from pipeline.runs.catalogue import Catalogue
-from pipeline.runs.run import Run, training_subset
+from nets.training.points import training_subset
+from pipeline.runs.run import Run
 from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE, WorkflowSetup
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())

@@ -12,14 +12,16 @@ from tests.conftest import ROOT
 from torch import nn
 
 from lipbounds.jacobian import jacobian_norms
+from nets import parts
 from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
 from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
 from nets.training.penalties.jacobian_penalty import JacobianPenalty, Scratch, find_peak
 from nets.training.penalties.regularisation import LipschitzPenalty
-from nets.training.penalties.spectral_cap import cap_norms, norm_bounds
-from nets.training.run import Points, Settings, TrainingRun
+from nets.training.penalties.spectral_cap import SpectralCap, cap_norms, norm_bounds
+from nets.training.points import Points
+from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.training import ConfigError, TrainingJob, load_config
@@ -94,7 +96,7 @@ def test_norm_bounds_of_zero_and_of_nan():
 @pytest.mark.parametrize("optimizer", [None, Adam()])
 def test_cap_holds_from_the_start_and_is_reached(hidden, optimizer):
     data = points()
-    _, stack = build(hidden, spectral_cap=1.0, optimizer=optimizer)
+    _, stack = build(hidden, spectral_cap=SpectralCap(1.0), optimizer=optimizer)
     assert norm_products(stack).max() <= 1 + 1e-5
     train(stack, data, 80, 0.3 if optimizer is None else 0.02)
     assert norm_products(stack).max() <= 1 + 1e-5
@@ -103,13 +105,13 @@ def test_cap_holds_from_the_start_and_is_reached(hidden, optimizer):
 
 def test_cap_that_is_never_met_changes_nothing():
     data = points()
-    stacks = [build(spectral_cap=cap)[1] for cap in (None, 1e6)]
+    stacks = [build(spectral_cap=cap)[1] for cap in (None, SpectralCap(1e6))]
     for stack in stacks:
         train(stack, data, 3)
     assert all(torch.equal(*pair) for pair in zip(*(s.weights for s in stacks), strict=True))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", parts.names("loss"))
 @pytest.mark.parametrize("output", SLOPES)
 def test_temperature_is_a_factor_of_the_logits(loss, output):
     data = points()
@@ -233,11 +235,11 @@ def test_peak_of_dead_and_of_diverged_nets_is_zero():
 
 OPTIONS = {
     "jacobian": {"jacobian_penalty": JacobianPenalty(0.1)},
-    "cap": {"spectral_cap": 1.5},
+    "cap": {"spectral_cap": SpectralCap(1.5)},
     "all": {
         "jacobian_penalty": JacobianPenalty(0.1),
         "penalty": LipschitzPenalty(0.01),
-        "spectral_cap": 1.5,
+        "spectral_cap": SpectralCap(1.5),
         "temperature": 3.0,
         "optimizer": Adam(),
         "track_path": True,

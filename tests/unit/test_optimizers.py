@@ -11,7 +11,9 @@ from nets.models.fcn import linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
 from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
-from nets.training.run import Points, Settings, TrainingRun
+from nets.training.penalties.spectral_cap import SpectralCap
+from nets.training.points import Points
+from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 
@@ -20,8 +22,8 @@ pytestmark = pytest.mark.usefixtures("single_threaded")
 KINDS = {
     "sgd": {},
     "adam": {"optimizer": Adam(0.8, 0.99, 1e-6)},
-    "capped": {"spectral_cap": 2.0},
-    "capped adam": {"optimizer": Adam(), "spectral_cap": 2.0},
+    "capped": {"spectral_cap": SpectralCap(2.0)},
+    "capped adam": {"optimizer": Adam(), "spectral_cap": SpectralCap(2.0)},
 }
 
 

@@ -17,7 +17,8 @@ from nets.models.fcn import linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
 from nets.training.loss import loss_named
 from nets.training.penalties.regularisation import LipschitzPenalty
-from nets.training.run import Points, Settings, TrainingRun
+from nets.training.points import Points
+from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.config.training import TrainingJob, load_config

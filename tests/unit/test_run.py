@@ -8,7 +8,8 @@ import torch
 
 from nets.models.fcn import linear_weights, seeded_fcn
 from nets.training.loss import loss_named
-from nets.training.run import Points, Settings, TrainingRun, checkpoint_key
+from nets.training.points import Points
+from nets.training.run import Settings, TrainingRun, checkpoint_key
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 

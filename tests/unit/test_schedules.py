@@ -1,5 +1,6 @@
 import pytest
 
+from nets.parts import UnknownPartError
 from nets.training.schedule import build_schedule
 
 PAPER = build_schedule(
@@ -50,5 +51,5 @@ def test_constant_is_one():
 
 
 def test_unknown_schedule_is_refused():
-    with pytest.raises(KeyError):
+    with pytest.raises(UnknownPartError, match="constant, exponential_step, warmup_step"):
         build_schedule("cosine")

@@ -14,6 +14,8 @@ from torch import nn
 from nets.settings import Count, Factor, Section
 
 LEAKY_SLOPE = 0.01
+OUTPUT_SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
+"""Slope of each activation on the output for negative logits."""
 
 
 class Settings(Section):
@@ -93,3 +95,24 @@ def seeded_fcn(seed: int, *args: Any, **kwargs: Any) -> nn.Sequential:
 def linear_weights(model: nn.Module) -> list[torch.Tensor]:
     """Weights ``(out, in)`` of the linear layers, input side first, detached."""
     return [m.weight.detach() for m in model.modules() if isinstance(m, nn.Linear)]
+
+
+def hidden_sizes(settings: Settings, width: int) -> list[int]:
+    """Widths of the hidden layers."""
+    factors = settings.relative_widths or [1.0] * settings.hidden_layers
+    return [max(1, round(factor * width)) for factor in factors]
+
+
+def from_state(state: dict[str, torch.Tensor], settings: Settings, width: int) -> nn.Sequential:
+    """The net with the weights ``state``, which it holds without a copy."""
+    by_depth = sorted(state, key=lambda name: int(name.split(".")[0]))
+    inputs, outputs = state[by_depth[0]].shape[1], state[by_depth[-1]].shape[0]
+    with torch.device("meta"):
+        net = fcn(
+            inputs,
+            hidden_sizes(settings, width),
+            outputs,
+            activation_on_output=settings.output_activation,
+        )
+    net.load_state_dict(state, assign=True)
+    return net

@@ -12,9 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nets.training.epochs import EpochRunner, make_batches
+from nets.training.points import Points
 from nets.training.schedule import Schedule
 from nets.training.stacked import Batch, Evaluation, StackedFCN
 
@@ -66,19 +67,6 @@ class Record:
     penalty: float | None = None
     path_length: float | None = None
     largest_gradient_norm: float | None = None
-
-
-@dataclass(frozen=True)
-class Points:
-    """Inputs float32 (n, features) and labels int64 (n,), on the device of the nets."""
-
-    x: Tensor
-    y: Tensor
-
-    def batches(self, classes: int, batch_size: int) -> list[Batch]:
-        """Feature-major batches with one-hot targets."""
-        onehot = nn.functional.one_hot(self.y, classes).to(self.x.dtype)
-        return make_batches(self.x.T, onehot.T, batch_size)
 
 
 class TrainingRun:

@@ -12,8 +12,8 @@ import pandas as pd
 import yaml
 
 from pipeline.claims.findings import Finding, Tables, UntestedError, select
+from pipeline.pages.markdown import markdown as markdown_table
 from pipeline.paper_claims import CLAIMS
-from pipeline.table_command import markdown as markdown_table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -101,9 +101,7 @@ class Config:
     def bounds_job(self, training: str) -> BoundsJob:
         """What the bounds of the runs of ``training`` depend on."""
         setup = self.setup(training)
-        return BoundsJob(
-            model=setup.model, bounds=setup.bounds, training_points=setup.training_points
-        )
+        return BoundsJob(model=setup.model, bounds=setup.bounds, training_points=setup.training_points)
 
     def study(self, name: str) -> Section:
         """The settings of the study ``name`` at the configured scale."""

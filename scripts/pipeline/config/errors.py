@@ -66,7 +66,9 @@ def what_and_fix(detail: ErrorDetails, model: type[BaseModel]) -> str:
         case "extra_forbidden":
             key = str(detail["loc"][-1])
             valid = valid_keys(model, detail["loc"][:-1])
-            return f"unknown key{nearest(key, valid)}; valid here: {', '.join(valid)}; rename or remove it"
+            return (
+                f"unknown key{nearest(key, valid)}; valid here: {', '.join(valid)}; rename or remove it"
+            )
         case "missing":
             return "is missing; add it (docs/config.md lists every key)"
         case "literal_error":

@@ -28,6 +28,13 @@ SETUPS = "setups"
 KINDS = ("figure", "table", "study")
 
 
+class Departure(Section):
+    """Something that is not as in the paper at any scale, and is no setting."""
+
+    paper: Any
+    here: Any
+
+
 class About(Section):
     """What a room is."""
 
@@ -39,7 +46,12 @@ class About(Section):
     )
     caption: str = Field("", description="caption of the figure, or the text above the table")
     shows: str = Field("", description="what the figure shows at laptop scale, for the gallery")
-    printed: Any = Field(None, description="numbers that the paper prints, in the form that the code reads")
+    departs: dict[str, Departure] = Field(
+        {}, description="what is not as in the paper at any scale: NAME: {paper: ..., here: ...}"
+    )
+    printed: Any = Field(
+        None, description="numbers that the paper prints, in the form that the code reads"
+    )
     training: dict[str, Any] | None = Field(None, description="the room's own training, see below")
     study: dict[str, Any] | None = Field(None, description="the room's own measurements, see below")
 
@@ -60,7 +72,8 @@ class StudyAbout(Section):
 
     title: str = Field(description="what is measured, in a line")
     runs: tuple[str, ...] = Field(
-        (), description="trainings whose nets are measured, at the widths in the settings if there are any"
+        (),
+        description="trainings whose nets are measured, at the widths in the settings if there are any",
     )
     data: tuple[str, ...] = Field((), description="data sets that it reads besides those of its runs")
     untrained: bool = Field(
@@ -120,8 +133,8 @@ class Room:
         except (OSError, SyntaxError, NameError, LookupError) as error:
             raise ConfigError(
                 [
-                    f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give it "
-                    "a class Settings(Section) that needs only pydantic, typing and nets.settings"
+                    f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give "
+                    "it a class Settings(Section) that needs only pydantic, typing and nets.settings"
                 ]
             ) from None
 
@@ -167,9 +180,7 @@ def find_rooms(papers: Path, mistakes: Mistakes) -> dict[str, Room]:
 
 def find_trainings(papers: Path, rooms: dict[str, Room], mistakes: Mistakes) -> dict[str, Node]:
     """What is stated about every training, by name."""
-    found = {
-        path.stem: read_yaml(path, mistakes) for path in sorted(papers.glob(f"*/{SETUPS}/*.yaml"))
-    }
+    found = {path.stem: read_yaml(path, mistakes) for path in sorted(papers.glob(f"*/{SETUPS}/*.yaml"))}
     for room in rooms.values():
         if room.about.training is not None:
             if room.name in found:
@@ -179,5 +190,3 @@ def find_trainings(papers: Path, rooms: dict[str, Room], mistakes: Mistakes) -> 
                 )
             found[room.name] = room.tree.children["training"]
     return found
-
-

@@ -5,8 +5,7 @@ a loss, a schedule, ...) can be set to stands in the file of the part.
 """
 
 import json
-from collections.abc import Iterator
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -38,6 +37,7 @@ VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+~\d+$")]
 """A name and a whole number, as in the paths of results."""
 
 
+@cache
 def _sections(kind: str) -> dict[str, type[Section]]:
     """The settings of every part of a kind, with the part's ``name``."""
     return {
@@ -107,9 +107,7 @@ class Training(Section):
     )
     learning_rate: PositiveFloat = Field(description="base learning rate")
     schedule: Schedule = Field(description="factor of the learning rate per update")
-    optimizer: Optimizer = Field(
-        _SGD, description="what is done with the gradient after clipping"
-    )
+    optimizer: Optimizer = Field(_SGD, description="what is done with the gradient after clipping")
     batch_size: Count = Field(description="points per update; more than there are means one batch")
     shuffle: bool = Field(description="new batch order each epoch (the paper's code: never)")
     order_seed: NonNegative = Field(0, description="which batch orders, where shuffle is true")

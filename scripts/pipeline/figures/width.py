@@ -21,11 +21,10 @@ from pipeline.figures.looks import (
     plain_log_axis,
     width_axis,
 )
-from pipeline.plot_command import Context
+from pipeline.figures.room import Context, Facts
 from pipeline.statistics.intervals import Interval, fall_after_peak, peak_location, spearman
 
 BOUNDS = ("c_upper", "c_lower", "c_avg")
-Facts = dict[str, Any]
 
 _LOSSES = {"cross_entropy": "cross-entropy (nats)", "mean_squared_error": "squared error"}
 _OUTPUTS = {"cross_entropy": "logits", "mean_squared_error": "outputs"}

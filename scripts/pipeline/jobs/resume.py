@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     import torch
 
 
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+
 class SavedState:
     """The saved state of one job, in ``folder`` and beside its outputs.
 
@@ -88,14 +91,31 @@ def only_process(folder: Path) -> Iterator[None]:
 
     Raises :class:`pipeline.provenance.files.OutputError` where the folder cannot be made or locked.
     """
+    with _only_holder(folder / ".lock", f".*{TEMPORARY}"):
+        yield
+
+
+@contextmanager
+def only_writer(output: Path) -> Iterator[None]:
+    """Hold the place of ``output`` for this process, as :func:`only_process` does a folder.
+
+    So a job that an interrupted call left behind cannot write over what a later one has made.
+    """
+    with _only_holder(output.parent / f".{output.name}.lock", f".{output.stem}.*{TEMPORARY}"):
+        yield
+
+
+@contextmanager
+def _only_holder(lock: Path, left_overs: str) -> Iterator[None]:
+    folder = lock.parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / ".lock").open("a+")
+        file = lock.open("a+")
     except OSError as error:
         raise OutputError(f"cannot use the folder {folder}: {error.strerror}") from error
     with file:
-        _lock(file, folder)
-        for left_over in folder.glob(f".*{TEMPORARY}"):
+        _lock(file, lock)
+        for left_over in folder.glob(left_overs):
             left_over.unlink(missing_ok=True)
         _write_owner(file, {"host": socket.gethostname(), **_identity(os.getpid())})
         try:
@@ -104,20 +124,20 @@ def only_process(folder: Path) -> Iterator[None]:
             _write_owner(file, None)
 
 
-def _lock(file: IO[str], folder: Path) -> None:
+def _lock(file: IO[str], lock: Path) -> None:
     asked: dict[str, Any] | None = None
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            owner = _read_owner(folder)
+            owner = _read_owner(lock)
             if owner is not None and owner != asked:
                 asked = owner
                 _ask_to_stop(owner)
             time.sleep(0.05)
         except OSError as error:
             raise OutputError(
-                f"cannot lock {folder} ({error.strerror}); put the project on a file system with locks"
+                f"cannot lock {lock} ({error.strerror}); put the project on a file system with locks"
             ) from error
         else:
             return
@@ -131,9 +151,9 @@ def _write_owner(file: IO[str], owner: Mapping[str, Any] | None) -> None:
             os.write(file.fileno(), json.dumps(owner).encode())
 
 
-def _read_owner(folder: Path) -> dict[str, Any] | None:
+def _read_owner(lock: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((folder / ".lock").read_text())
+        return json.loads(lock.read_text())
     except (OSError, ValueError):
         return None
 

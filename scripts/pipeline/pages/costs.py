@@ -17,9 +17,9 @@ import pandas as pd
 import yaml
 
 from pipeline.config.training import load_config
+from pipeline.pages.markdown import markdown
 from pipeline.provenance.files import write_text
 from pipeline.snakemake.setup import WorkflowSetup
-from pipeline.table_command import markdown
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "costs.md"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy
     import torch
 
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
 _METADATA_KEY = "json"  # one key only: safetensors does not keep the order of several
 
 

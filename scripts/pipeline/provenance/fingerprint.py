@@ -1,83 +1,178 @@
-"""Fingerprint of the code behind a result: a script and every module of ours that it imports.
+"""Identity of code: a digest of files and of everything of ours that they import.
 
-Snakemake sees the files named in a rule and not what they import. The fingerprint covers imports
-of imports, ignores comments, docstrings and layout, and is passed to each rule as a parameter.
+A job depends on the code that it runs and on nothing else. Two digests are equal if the code is, apart
+from comments, docstrings, layout, messages to the log, imports for type checkers only, the command
+line of a script, and where files lie: the names of our modules are replaced by what they contain, so
+a file can move. A module that states ``AFFECTS_RESULTS = False`` (progress, paths, settings, which
+enter a job's identity by themselves) is left out with all that it imports. A package whose
+``__init__.py`` only imports is looked through: what is imported from it counts where it is defined.
+
+Parts that are found by folder are imported by name only when they are needed, which no walk over
+imports can see. Whoever asks for a digest hands in their files too.
 """
 
 import ast
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
+
+AFFECTS_RESULTS = False
+
+ROOT = Path(__file__).resolve().parents[2]
+"""Modules of ours lie below this folder."""
 
 _EXEMPTION = "AFFECTS_RESULTS"
 
 
-def fingerprint(script: Path) -> str:
-    """Sixteen hex digits for ``script`` and the modules below its folder that it imports.
+class ImportCycleError(RuntimeError):
+    """Modules of ours import each other in a circle, so that none can be digested before the others."""
 
-    A module that states ``AFFECTS_RESULTS = False`` (progress display, say) is left out, so that
-    editing it rebuilds nothing.
+
+class _Import(NamedTuple):
+    name: str  # as it was imported, or the module for a plain import
+    alias: str
+    source: str  # the module
+    files: tuple[Path, ...]  # ours; none for a module of others
+
+
+class _Module(NamedTuple):
+    code: str  # without imports
+    imports: tuple[ast.Import | ast.ImportFrom, ...]
+    exempt: bool
+    only_imports: bool
+
+
+def fingerprint(files: Iterable[Path], root: Path = ROOT) -> str:
+    """Sixteen hex digits for ``files`` and the modules below ``root`` that they import.
+
+    Raises :class:`ImportCycleError`.
     """
-    digest = hashlib.sha256()
-    root = script.resolve().parent
-    for path in sorted(_reachable(script.resolve(), root)):
-        code = _normalised(path)
-        if code is not None:
-            digest.update(f"{path.relative_to(root)}\n{code}\n".encode())
-    return digest.hexdigest()[:16]
+    digests = sorted(_digest(file.resolve(), root.resolve(), ()) for file in set(files))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
-def _reachable(script: Path, root: Path) -> set[Path]:
+def reachable(files: Iterable[Path], root: Path = ROOT) -> set[Path]:
+    """The files that :func:`fingerprint` covers."""
     found: set[Path] = set()
-    waiting = [script]
+    waiting = [file.resolve() for file in files]
     while waiting:
         path = waiting.pop()
-        if path not in found:
+        if path not in found and not _module(path).exempt:
             found.add(path)
-            waiting.extend(_imported(path, root))
+            waiting.extend(f for one in _imports(path, root.resolve()) for f in one.files)
     return found
 
 
+def forget() -> None:
+    """Read files anew on the next call."""
+    _module.cache_clear()
+    _imports.cache_clear()
+    _known.clear()
+
+
+_known: dict[tuple[Path, Path], str] = {}
+
+
+def _digest(path: Path, root: Path, stack: tuple[Path, ...]) -> str:
+    if (path, root) in _known:
+        return _known[path, root]
+    if path in stack:
+        circle = [*stack[stack.index(path) :], path]
+        names = " -> ".join(str(p.relative_to(root)) for p in circle)
+        raise ImportCycleError(f"modules import each other in a circle: {names}; move what they share")
+    parts = [_module(path).code]
+    for one in _imports(path, root):
+        kept = [file for file in one.files if not _module(file).exempt]
+        if one.files:
+            below = [_digest(file, root, (*stack, path)) for file in kept]
+            parts.append(f"{one.name} {one.alias} {' '.join(below)}")
+        else:
+            parts.append(f"{one.name} {one.alias} {one.source}")
+    code, *imports = parts
+    _known[path, root] = hashlib.sha256("\n".join([code, *sorted(imports)]).encode()).hexdigest()
+    return _known[path, root]
+
+
 @cache
-def _imported(path: Path, root: Path) -> tuple[Path, ...]:
-    names: set[str] = set()
-    for node in ast.walk(_parse(path)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
-    return tuple(file for name in names for file in _module_files(name, root))
-
-
-def _module_files(name: str, root: Path) -> Iterator[Path]:
-    """The file of a module and the ``__init__.py`` of the packages around it, if they are ours."""
-    parts = name.split(".")
-    for depth in range(1, len(parts) + 1):
-        base = root.joinpath(*parts[:depth])
-        for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-            if candidate.is_file():
-                yield candidate
+def _module(path: Path) -> _Module:
+    tree = ast.parse(path.read_text(), filename=str(path))
+    exempt = any(_is_exempt(node) for node in tree.body)
+    stripper = _Stripper()
+    tree = stripper.visit(tree)
+    code = ast.unparse(ast.fix_missing_locations(tree))
+    return _Module(code, tuple(stripper.imports), exempt, not _says_anything(tree))
 
 
 @cache
-def _parse(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(), filename=str(path))
+def _imports(path: Path, root: Path) -> tuple[_Import, ...]:
+    return tuple(one for node in _module(path).imports for one in _targets(node, root))
 
 
-@cache
-def _normalised(path: Path) -> str | None:
-    tree = _parse(path)  # imports are read off it too, which docstrings do not touch
-    for node in ast.walk(tree):
-        if _is_exempt(node):
+class _Stripper(ast.NodeTransformer):
+    """Takes out what cannot change a result, and imports, which it collects."""
+
+    def __init__(self) -> None:
+        self.imports: list[ast.Import | ast.ImportFrom] = []
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.imports.append(node)
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.imports.append(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        call = node.value
+        if isinstance(call, ast.Constant):
+            return None  # a docstring, or one of a constant
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute):
+            where = call.func.value
+            if isinstance(where, ast.Name) and where.id == "LOG":
+                return None
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Settings enter a job's identity by their values: of their classes only methods count."""
+        if {ast.unparse(base) for base in node.bases} & _SETTINGS:
+            node.body = [part for part in node.body if not _is_field_or_validator(part)]
+        return self.generic_visit(node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | None:
+        condition = ast.unparse(node.test)
+        if condition in ("TYPE_CHECKING", "typing.TYPE_CHECKING") and not node.orelse:
             return None
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            _drop_docstring(node)
-    return ast.unparse(tree)
+        if condition == "__name__ == '__main__'":
+            return None
+        return self.generic_visit(node)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        super().generic_visit(node)
+        for name in ("body", "finalbody"):
+            statements = getattr(node, name, None)
+            if statements == [] and not isinstance(node, ast.Module) and name == "body":
+                node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        return node
 
 
-def _is_exempt(node: ast.AST) -> bool:
+_SETTINGS = {"BaseModel", "Section", "Settings"}
+
+
+def _is_field_or_validator(node: ast.stmt) -> bool:
+    if isinstance(node, ast.FunctionDef):
+        return any("validator" in ast.unparse(one) for one in node.decorator_list)
+    return isinstance(node, ast.AnnAssign)
+
+
+def _says_anything(tree: ast.Module) -> bool:
+    return any(not _is_list_of_names(node) for node in tree.body)
+
+
+def _is_list_of_names(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"
+
+
+def _is_exempt(node: ast.stmt) -> bool:
     return (
         isinstance(node, ast.Assign)
         and isinstance(node.value, ast.Constant)
@@ -86,9 +181,49 @@ def _is_exempt(node: ast.AST) -> bool:
     )
 
 
-def _drop_docstring(
-    node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef,
-) -> None:
-    first = node.body[0] if node.body else None
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-        node.body = node.body[1:] or [ast.Pass()]
+def _targets(node: ast.Import | ast.ImportFrom, root: Path) -> Iterator[_Import]:
+    for alias in node.names:
+        if isinstance(node, ast.Import):
+            files = tuple(_packages_and(alias.name, root))
+            yield _Import(alias.name, alias.asname or "", alias.name, files)
+        elif node.module and node.level == 0:
+            files = tuple(_defining(node.module, alias.name, root))
+            submodule = _file_of(f"{node.module}.{alias.name}", root) is not None
+            name = "" if submodule else alias.name  # a module counts by what is in it
+            yield _Import(name, alias.asname or alias.name, node.module, files)
+
+
+def _defining(module: str, name: str, root: Path) -> Iterator[Path]:
+    """The files behind ``from module import name``."""
+    submodule = f"{module}.{name}"
+    if _file_of(submodule, root) is not None:
+        yield from _packages_and(submodule, root)
+        return
+    file = _file_of(module, root)
+    if file is None:
+        return
+    if file.name == "__init__.py" and _module(file).only_imports:
+        for one in _imports(file, root):
+            if one.alias == name or (not one.alias and one.name == name):
+                yield from one.files
+                return
+    yield from _packages_and(module, root)
+
+
+def _packages_and(module: str, root: Path) -> Iterator[Path]:
+    """The file of a module, and the packages around it that do more than import."""
+    if _file_of(module, root) is None:
+        return
+    parts = module.split(".")
+    for depth in range(1, len(parts) + 1):
+        file = _file_of(".".join(parts[:depth]), root)
+        if file is not None and (depth == len(parts) or not _module(file).only_imports):
+            yield file
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split("."))
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None

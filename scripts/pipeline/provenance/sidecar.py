@@ -8,6 +8,8 @@ from typing import Any
 
 from pipeline.provenance.files import sha256, write_json
 
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
 PACKAGES = (
     "torch",
     "numpy",
@@ -24,30 +26,27 @@ def write_sidecar(
     path: Path,
     *,
     figure: str,
-    paper_item: str,
-    scale: str,
+    context: Mapping[str, Any],
     inputs: Iterable[Path],
-    settings: Mapping[str, Any],
-    departures: list[dict[str, Any]],
     code: Mapping[str, str],
     facts: Mapping[str, Any],
 ) -> None:
-    """Write the provenance of a figure.
+    """Write the provenance of a figure, or of a table for readers.
 
-    ``inputs`` are named by path and checksum; ``departures`` lists every setting that differs from
-    the paper; ``code`` holds the fingerprint of the program of each step; ``facts`` are numbers
-    that the figure shows.
+    ``inputs`` are named by path and checksum; ``context`` says what it is of, at which scale, with
+    which settings, and how these depart from the paper; ``code`` holds the fingerprint of the program
+    of each step; ``facts`` are the numbers that are shown.
     """
     write_json(
         path,
         {
             "figure": figure,
-            "paper": paper_item,
-            "scale": scale,
+            "paper": context["paper"],
+            "scale": context["scale"],
             "inputs": {str(p): {"sha256": sha256(p)} for p in inputs},
             "facts": dict(facts),
-            "settings": dict(settings),
-            "departures_from_the_paper": departures,
+            "settings": dict(context["settings"]),
+            "departures_from_the_paper": context["departures"],
             "code": dict(code),
             "versions_when_drawn": {"python": platform.python_version()}
             | {p: version(p) for p in PACKAGES},

@@ -1,75 +1,75 @@
 """Which runs there are, and where each lies. Imports neither torch nor pandas."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config.training import Config, Experiments
+from pipeline.config.config import Config
+from pipeline.config.training import identity
+from pipeline.runs import paths
+from pipeline.runs.paths import RunPlace
 
 # Where results lie is no part of them.
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
-State = tuple[str, int, int]  # EXPERIMENT or EXPERIMENT/VARIANT, noise, width
-
 
 class Catalogue:
-    """The runs of all experiments at the configured scale.
+    """The runs of all trainings at the configured scale.
 
-    Experiments that state the same training share it: it lies in the folder of the first of them.
+    Trainings that state the same share it: it lies in the folder of the first of them.
     """
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        names = list(Experiments.model_fields)
         self._jobs = {
-            variant: (config.training_job(variant), config.bounds_job(variant))
-            for name in names
+            variant: (identity(config.training_job(variant)), identity(config.bounds_job(variant)))
+            for name in config.trainings
             for variant in config.variants(name)
         }
         self._folders: dict[tuple[str, ...], str] = {}
-        for name in names:
-            for variant, noise, width in self._states(name):
-                folder = f"results/{config.scale}/{variant}/noise~{noise}/width~{width}"
-                self._folders.setdefault(self._key(variant, noise, width), folder)
+        for name in config.trainings:
+            for place in self._places(name):
+                self._folders.setdefault(self._key(place), place.folder)
 
-    def runs(self, experiment: str) -> list[dict[str, Any]]:
-        """Every run of an experiment, by variant, noise and width.
+    def runs(self, training: str) -> list[dict[str, Any]]:
+        """Every run of a training, by variant, noise and width.
 
-        Each is a :class:`pipeline.runs.run.Run` with two more entries: ``folder``, and ``name``, which is
-        VARIANT/noise~N, or noise~N where there are no variants.
+        Each is a :class:`pipeline.runs.run.Run` with two more entries: ``folder``, and ``name``,
+        which is VARIANT/noise~N, or noise~N where there are no variants.
         """
-        return [self._run(experiment, *state) for state in self._states(experiment)]
+        return [self._run(training, place) for place in self._places(training)]
 
-    def labels(self, variant: str, noise: int) -> str:
-        """Labels of an experiment or variant at a noise level."""
-        setup = self._config.setup(variant)
-        kind = f"{setup.label_noise.kind}~{setup.label_noise.seed}"
-        return f"results/labels/{setup.dataset}/{kind}/noise~{noise}/labels.safetensors"
+    def labels(self, training: str, noise: int) -> str:
+        """Labels of a training or variant at a noise level."""
+        setup = self._config.setup(training)
+        return paths.labels(setup.dataset, setup.label_noise.kind, setup.label_noise.seed, noise)
 
-    def _run(self, experiment: str, variant: str, noise: int, width: int) -> dict[str, Any]:
-        setup = self._config.setup(variant)
-        folder = self._folders[self._key(variant, noise, width)]
-        own = variant.removeprefix(experiment).removeprefix("/")
+    def _run(self, training: str, place: RunPlace) -> dict[str, Any]:
+        job = self._config.bounds_job(place.training)
+        folder = self._folders[self._key(place)]
+        own = place.training.removeprefix(training).removeprefix("/")
         return {
-            "name": f"{own}/noise~{noise}" if own else f"noise~{noise}",
+            "name": f"{own}/noise~{place.noise}" if own else f"noise~{place.noise}",
             "folder": folder,
-            "experiment": experiment,
+            "experiment": training,
             "variant": own or "base",
-            "noise": noise,
-            "width": width,
-            "model": setup.model.model_dump(mode="json"),
-            "training_points": setup.training_points,
-            "labels": self.labels(variant, noise),
+            "noise": place.noise,
+            "width": place.width,
+            "model": json.loads(identity(job.model)),
+            "training_points": job.training_points,
+            "labels": self.labels(place.training, place.noise),
             "checkpoints": f"{folder}/checkpoints.safetensors",
             "summary": f"{folder}/run.json",
         }
 
-    def _states(self, experiment: str) -> Iterator[State]:
-        for variant in self._config.variants(experiment):
+    def _places(self, training: str) -> Iterator[RunPlace]:
+        for variant in self._config.variants(training):
             setup = self._config.setup(variant)
             for noise in sorted(setup.noises) or [setup.label_noise.percent]:
                 for width in sorted(setup.widths):
-                    yield variant, noise, width
+                    yield RunPlace(self._config.scale, variant, noise, width)
 
-    def _key(self, variant: str, noise: int, width: int) -> tuple[str, ...]:
+    def _key(self, place: RunPlace) -> tuple[str, ...]:
         """Equal for two runs exactly if all of their files are."""
-        return (*self._jobs[variant], self.labels(variant, noise), str(width))
+        labels = self.labels(place.training, place.noise)
+        return (*self._jobs[place.training], labels, str(place.width))

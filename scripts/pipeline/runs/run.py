@@ -5,18 +5,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from nets.models.fcn import fcn
-from nets.training.run import Points
-from pipeline.config.training import Model
+from nets import parts
+from nets.training.points import Points, training_subset
+from pipeline.config.training import Model, Training
 from pipeline.provenance.files import read_tensors
-from pipeline.runs.training_job import hidden_sizes
+from pipeline.runs import paths
 
-_SUBSET_SEED = 42  # that of the released code
+Arrays = dict[str, Tensor]
+"""Prepared arrays by name."""
 
 
 class Checkpoint(NamedTuple):
@@ -30,7 +29,8 @@ class Checkpoint(NamedTuple):
 class Run(BaseModel):
     """All seeds of one width of an experiment, and the files that hold them.
 
-    ``variant`` is ``base`` where the experiment has none.
+    ``variant`` is ``base`` where the training has none; ``training`` is there only for a study that
+    does it itself.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,6 +41,7 @@ class Run(BaseModel):
     width: int
     model: Model
     training_points: int | None
+    training: Training | None = None
     labels: Path
     checkpoints: Path
     summary: Path
@@ -80,39 +81,19 @@ class Run(BaseModel):
         return found
 
 
-def training_subset(points: Points, count: int | None) -> Points:
-    """``count`` random points, the same on every call; all of them, in order, for None.
-
-    They are those of the authors' code. Raises ``ValueError`` for more points than there are.
-    """
-    if count is None:
-        return points
-    if count > len(points.y):
-        raise ValueError(f"training_points is {count} and there are {len(points.y)} points; lower it")
-    chosen = np.random.RandomState(_SUBSET_SEED).choice(len(points.y), count, replace=False)
-    return Points(points.x[chosen].contiguous(), points.y[chosen].contiguous())
-
-
 def read_checkpoints(path: Path, model: Model, width: int) -> Iterator[Checkpoint]:
     """Every net in a file of checkpoints, by seed and epoch."""
     tensors, _ = read_tensors(path)
     states: dict[tuple[int, int], dict[str, Tensor]] = {}
     for key, weight in tensors.items():
-        seed, epoch, name = key.split("/")
-        place = int(seed.removeprefix("seed~")), int(epoch.removeprefix("epoch~"))
-        states.setdefault(place, {})[name] = weight
+        seed, epoch, name = paths.parse_checkpoint_key(key)
+        states.setdefault((seed, epoch), {})[name] = weight
     for (seed_number, epoch_number), state in sorted(states.items()):
-        net = fcn_of(state, model, width)
+        net = net_of(state, model, width)
         yield Checkpoint(seed_number, epoch_number, net)
 
 
-def fcn_of(state: dict[str, Tensor], model: Model, width: int) -> nn.Sequential:
-    """The net with the weights ``state``."""
-    by_depth = sorted(state, key=lambda name: int(name.split(".")[0]))
-    inputs, outputs = state[by_depth[0]].shape[1], state[by_depth[-1]].shape[0]
-    with torch.device("meta"):
-        net = fcn(
-            inputs, hidden_sizes(model, width), outputs, activation_on_output=model.output_activation
-        )
-    net.load_state_dict(state, assign=True)
+def net_of(state: dict[str, Tensor], model: Model, width: int) -> nn.Sequential:
+    """The net with the weights ``state``, of the family that ``model`` names."""
+    net: nn.Sequential = parts.load("model", model.name).from_state(state, model, width)
     return net

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lipbounds.threads import map_single_threaded
 from nets.training.loss import loss_named
-from nets.training.run import Points
+from nets.training.points import Points
 from pipeline.runs.run import Checkpoint, Run
 
 PARTS = ("train", "test")
@@ -56,7 +56,7 @@ def rows_of_nets(
 
 
 def loss_name(run: Run) -> str:
-    """The loss that a run was trained with, one of ``nets.training.loss.loss_named``."""
+    """The loss that a run was trained with, a file in nets/training/losses."""
     name: str = json.loads(run.summary.read_text())["settings"]["training"]["loss"]
     return name
 

@@ -6,33 +6,36 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
+from nets import parts
 from nets.training.initialisation import first_alive
 from nets.training.loss import loss_named
-from nets.training.optimisers.adam import Adam
-from nets.training.penalties.jacobian_penalty import JacobianPenalty
-from nets.training.penalties.regularisation import LipschitzPenalty
-from nets.training.run import Points, Record, Settings, TrainingRun
+from nets.training.points import Points
+from nets.training.run import Record, Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
-from pipeline.config.training import Model, Training, TrainingJob
+from pipeline.config.training import Training, TrainingJob
 from pipeline.jobs.seeds import derive_seed
 
-_OUTPUT_SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
+if TYPE_CHECKING:
+    from nets.training.optimisers.adam import Adam
+    from nets.training.penalties.jacobian_penalty import JacobianPenalty
+    from nets.training.penalties.regularisation import LipschitzPenalty
+    from nets.training.penalties.spectral_cap import SpectralCap
 
 
 def build_run(
     job: TrainingJob, width: int, train: Points, test: Points, classes: int, device: torch.device
 ) -> TrainingRun:
     """A run at initialisation: every seed of one width, side by side on ``device``."""
+    family = parts.load("model", job.model.name)
     stack = StackedFCN(
         [w.to(device) for w in _initial_weights(job, width, train, classes)],
-        output_slope=_OUTPUT_SLOPES[job.model.output_activation],
+        output_slope=family.OUTPUT_SLOPES[job.model.output_activation],
         loss=loss_named(job.training.loss),
         clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
         largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
@@ -40,18 +43,12 @@ def build_run(
         jacobian_penalty=_jacobian_penalty(job.training),
         temperature=job.training.temperature,
         optimizer=_optimizer(job.training),
-        spectral_cap=job.training.spectral_cap,
+        spectral_cap=_spectral_cap(job.training),
         track_path=job.training.track_path,
     )
     train, test = (Points(p.x.to(device), p.y.to(device)) for p in (train, test))
     settings = _settings(job.training, _order_seed(job, width))
     return TrainingRun(stack, range(job.seeds), train, test, settings)
-
-
-def hidden_sizes(model: Model, width: int) -> list[int]:
-    """Widths of the hidden layers."""
-    factors = model.relative_widths or [1.0] * model.hidden_layers
-    return [max(1, round(factor * width)) for factor in factors]
 
 
 def history_csv(records: Sequence[Record]) -> str:
@@ -89,33 +86,54 @@ def _initial_weights(job: TrainingJob, width: int, train: Points, classes: int) 
         )
         for seed in range(job.seeds)
     ]
+    linear_weights = parts.load("model", job.model.name).linear_weights
     return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
 
 
 def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -> Iterator[nn.Module]:
     """Initialisations of one seed, the first and its replacements."""
+    family = parts.load("model", job.model.name)
     for draw in count():
-        yield seeded_fcn(
+        yield family.seeded_fcn(
             derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw),
             inputs,
-            hidden_sizes(job.model, width),
+            family.hidden_sizes(job.model, width),
             classes,
             activation_on_output=job.model.output_activation,
         )
 
 
-def _penalty(training: Training) -> LipschitzPenalty | None:
-    return None if training.regularisation is None else LipschitzPenalty(**dict(training.regularisation))
+def _penalty(training: Training) -> "LipschitzPenalty | None":
+    settings = training.regularisation
+    if settings is None:
+        return None
+    penalty: LipschitzPenalty = parts.load("penalty", "regularisation").LipschitzPenalty(
+        **dict(settings)
+    )
+    return penalty
 
 
-def _jacobian_penalty(training: Training) -> JacobianPenalty | None:
+def _jacobian_penalty(training: Training) -> "JacobianPenalty | None":
     settings = training.jacobian_penalty
-    return None if settings is None else JacobianPenalty(settings.strength)
+    if settings is None:
+        return None
+    penalty: JacobianPenalty = parts.load("penalty", "jacobian_penalty").JacobianPenalty(
+        settings.strength
+    )
+    return penalty
 
 
-def _optimizer(training: Training) -> Adam | None:
-    settings = training.optimizer.model_dump()
-    return Adam(**settings) if settings.pop("name") == "adam" else None
+def _spectral_cap(training: Training) -> "SpectralCap | None":
+    if training.spectral_cap is None:
+        return None
+    cap: SpectralCap = parts.load("penalty", "spectral_cap").SpectralCap(training.spectral_cap)
+    return cap
+
+
+def _optimizer(training: Training) -> "Adam | None":
+    settings = training.optimizer
+    found: Adam | None = parts.load("optimizer", settings.name).optimiser(settings)
+    return found
 
 
 def _order_seed(job: TrainingJob, width: int) -> int:

@@ -1,10 +1,15 @@
-"""A result whose inputs are gone is made again.
+"""What reaches into Snakemake where no public means does. Nothing else in the project does so.
 
-Snakemake asks for an intermediate file only when something has to be made from it, so one that was
-deleted stays missing while the figure behind it is there. Here a missing file is struck from the
-record of every result that was made from it. Snakemake then finds that the result has to be made
-from other files than it was, and makes it again, and so the missing file first, if what it was
-asked for depends on them.
+**A result whose inputs are gone is made again.** Snakemake asks for an intermediate file only when
+something has to be made from it, so one that was deleted stays missing while the figure behind it is
+there. Here a missing file is struck from Snakemake's record of every result that was made from it.
+Snakemake then finds that the result has to be made from other files than it was, and makes it again,
+and so the missing file first. Prepared data and labels are left alone: jobs name them as ``ancient``
+and depend on what they must contain, and they are made again when a job needs them.
+
+**No rate limit on this machine.** For the sake of a limit that is of use on clusters only, every job
+that ends starts one more timer that wakes the scheduler each second for good: after 150 jobs that
+took a fifth of a core. Options can raise the limit and not remove the timers.
 """
 
 import json
@@ -18,6 +23,9 @@ METADATA = Path(".snakemake") / "metadata"
 """Where Snakemake keeps a JSON file for each result, with the inputs that it was made from."""
 
 
+_REMADE = ("results/data/", "results/labels/")
+
+
 def strike_missing_inputs(folder: Path) -> None:
     """Strike files that are no longer in ``folder`` from the records of what was made from them."""
     there: dict[str, bool] = {}
@@ -27,7 +35,7 @@ def strike_missing_inputs(folder: Path) -> None:
             inputs = content.get("input") or []
             for file in inputs:
                 if file not in there:
-                    there[file] = (folder / file).exists()
+                    there[file] = file.startswith(_REMADE) or (folder / file).exists()
             present = [file for file in inputs if there[file]]
             if len(present) < len(inputs):
                 write_text(record, json.dumps(content | {"input": present}))
@@ -39,3 +47,9 @@ def _read(record: Path) -> dict[str, Any]:
     except (OSError, ValueError):  # half written, or gone
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def lift_rate_limit(workflow: Any) -> None:
+    """Let a call that runs its jobs on this machine start them without a limit per second."""
+    if workflow.local_exec and workflow.scheduler is not None:
+        workflow.scheduler.job_rate_limiter = None

@@ -1,81 +1,23 @@
-"""Everything the Snakefile needs that is not a rule. Imports neither torch nor pandas."""
+"""What the rules ask for: paths, and the parameters that a job depends on.
+
+Imports neither torch nor pandas, for the Snakefile does it on every call.
+"""
 
 import json
-import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
+from functools import cache, cached_property
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
-from snakemake.shell import shell
 
-from pipeline.config.studies import Studies
-from pipeline.config.training import Config, ConfigError, Experiments, load_config
+from nets import parts
+from pipeline.config.config import Config
+from pipeline.config.rooms import SCRIPTS, Room
+from pipeline.config.training import BoundsJob, TrainingJob, identity
 from pipeline.provenance.fingerprint import fingerprint
+from pipeline.runs import paths
 from pipeline.runs.catalogue import Catalogue
-from pipeline.snakemake.private import strike_missing_inputs
-from pipeline.snakemake.run_lock import remove_stale_locks
-
-ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = ROOT / "scripts"
-
-TABLES_OF_FIGURE = {
-    "constrained": ["constrained"],
-    "depth": ["depth", "depth_epochs"],
-    "double_descent": ["double_descent"],
-    "double_descent_matched": ["double_descent_epochs", "double_descent_mse_epochs"],
-    "double_descent_mse": ["double_descent_mse"],
-    "evolution": [
-        "evolution_epochs",
-        "evolution_wide_epochs",
-        "double_descent_mse_epochs",
-        "extended_set",
-    ],
-    "initialisation": ["double_descent_epochs"],
-    "label_noise": ["label_noise"],
-    "lipschitz_training": ["lipschitz_training"],
-    "optimizer": ["optimizer", "optimizer_epochs"],
-    "parameter_distance": ["double_descent", "double_descent_mse"],
-    "pairwise": ["pairwise", "paper_run"],
-    "regularisation": ["regularisation", "regularisation_epochs"],
-    "sample_size": ["sample_size"],
-    "seed_sources": ["seed_sources"],
-    "slopes": ["evolution_epochs", "double_descent_mse_epochs"],
-    "theory": ["theory_epochs", "theory_bounds"],
-}
-"""Tables that a figure, or a table for readers, is made from; by default the study of its name.
-
-``NAME`` is a study's table or an experiment's table at the stop, ``NAME_epochs`` an experiment's
-table at every kept checkpoint.
-"""
-
-ARRAYS_OF_STUDY = {"seqlip_cnn": "mnist1d", "tightness": "mnist1d"}
-"""Data sets of the studies that need one, besides those of their runs."""
-
-RUNS_OF_STUDY = {
-    "adversarial": ["double_descent"],
-    "bias_variance": ["double_descent_mse"],
-    "distribution": ["double_descent", "double_descent_mse"],
-    "extended_set": ["evolution", "evolution_wide"],
-    "linearisation": ["evolution"],
-    "loss_function": ["double_descent", "double_descent_mse"],
-    "out_of_distribution": ["double_descent"],
-    "pairwise": ["evolution"],
-    "paper_run": ["evolution"],
-    "sandwich": ["double_descent"],
-    "subsampling": ["double_descent"],
-    "theory_bounds": ["theory"],
-}
-"""Experiments whose trained nets a study measures, at the widths in its settings if they have any."""
-
-UNTRAINED_STUDIES = {"paper_run"}
-"""Studies that train the nets of their experiment themselves, and do not wait for its runs."""
-
-SERIAL_STUDIES = {"bound_claims", "paper_run", "toy"}
-"""Studies that compute one thing after the other, on one core. The others use two."""
 
 _EPOCHS = "_epochs"
 
@@ -86,113 +28,189 @@ class WorkflowSetup:
 
     config: Config
 
+    # ------------------------------------------------------------------ names
+
     @property
     def figures(self) -> list[str]:
         """Names of all figure targets."""
-        return sorted({path.stem.removeprefix("plot_") for path in SCRIPTS.glob("plot_*.py")})
+        return self.config.figures
 
     @property
     def reader_tables(self) -> list[str]:
         """Names of all tables for readers."""
-        return sorted({path.stem.removeprefix("table_") for path in SCRIPTS.glob("table_*.py")})
+        return self.config.reader_tables
 
     @property
     def studies(self) -> list[str]:
         """Names of all studies."""
-        return list(Studies.model_fields)
+        return list(self.config.studies)
 
     @property
-    def experiments(self) -> list[str]:
-        """Names of all experiments and of their variants."""
-        names = list(Experiments.model_fields)
+    def trainings(self) -> list[str]:
+        """Names of all trainings and of their variants."""
+        names = list(self.config.trainings)
         return list(dict.fromkeys([*names, *(v for name in names for v in self.config.variants(name))]))
 
-    def study_arrays(self, study: str) -> list[str]:
-        """Prepared data that a study reads."""
-        names: set[str] = {self.config.setup(name).dataset for name in RUNS_OF_STUDY.get(study, [])}
-        if study in ARRAYS_OF_STUDY:
-            names.add(ARRAYS_OF_STUDY[study])
-        return [f"results/data/{name}/arrays.safetensors" for name in sorted(names)]
+    def room(self, name: str) -> Room:
+        """A figure or table for readers. Raises ``WorkflowError`` for an unknown one."""
+        if name not in (*self.figures, *self.reader_tables):
+            known = ", ".join(f"figures/{figure}.pdf" for figure in self.figures)
+            raise WorkflowError(f"there is no figure named {name}. Figures to be had: {known}")
+        return self.config.rooms[name]
 
-    def study_threads(self, study: str) -> int:
-        """Cores that a study can use."""
-        return 1 if study in SERIAL_STUDIES else 2
+    # ------------------------------------------------------------------ identity
 
-    def study_priority(self, study: str) -> int:
-        """Of two studies that can start, the serial one goes first."""
-        return 10**9 if study in SERIAL_STUDIES else 1
+    def code(self, command: str, modules: Iterable[str] = ()) -> str:
+        """Fingerprint of a command in scripts/ with modules that it imports by name."""
+        return _fingerprint(command, tuple(sorted(set(modules))))
 
-    def study_files(self, study: str) -> list[str]:
-        """Files of the runs that a study reads, each once."""
-        names = ["labels"] if study in UNTRAINED_STUDIES else ["labels", "checkpoints", "summary"]
-        return list(dict.fromkeys(run[name] for run in self._study_runs(study) for name in names))
+    def data_identity(self, *names: str) -> str:
+        """What prepared arrays must contain, by checksum, however they came about."""
+        return " ".join(_checksum(name) for name in sorted(set(names)))
 
-    def study_settings(self, study: str) -> str:
-        """The settings of a study as JSON, with those of the training if it does that itself."""
-        settings = self.config.study_job(study)
-        if study not in UNTRAINED_STUDIES:
-            return settings
-        (experiment,) = RUNS_OF_STUDY[study]
-        training = self.config.setup(experiment).training.model_dump(mode="json")
-        return json.dumps(json.loads(settings) | {"training": training})
+    def labels_identity(self, training: str, noise: str) -> str:
+        """What labels depend on."""
+        setup = self.config.setup(training)
+        kind = setup.label_noise.kind
+        code = self.code("inject_noise", [parts.module_name("noise", kind)])
+        return f"{self.data_identity(setup.dataset)} {code} {kind}~{setup.label_noise.seed} {noise} %"
 
-    def study_runs(self, study: str) -> str:
-        """The runs that a study reads, as JSON for its command line."""
-        return json.dumps(self._study_runs(study))
+    def training_job(self, training: str) -> TrainingJob:
+        """What the runs of a training depend on."""
+        return self.config.training_job(training)
 
-    def _study_runs(self, study: str) -> list[dict[str, Any]]:
-        return [
-            run
-            for experiment in RUNS_OF_STUDY.get(study, [])
-            for run in self._catalogue.runs(experiment)
-            if run["width"] in (getattr(self.config.study(study), "widths", None) or [run["width"]])
-        ]
+    def training_code(self, training: str) -> str:
+        """Fingerprint of training with the parts that it uses."""
+        return self.code("train", self.config.training_job(training).parts())
+
+    def bounds_job(self, training: str) -> BoundsJob:
+        """What the bounds of a training depend on."""
+        return self.config.bounds_job(training)
+
+    def bounds_code(self, training: str) -> str:
+        """Fingerprint of the bounds of a training with the family that it uses."""
+        return self.code("estimate_bounds", self.config.bounds_job(training).parts())
+
+    def study_code(self, study: str) -> str:
+        """Fingerprint of a study with the parts of the runs that it measures."""
+        used = [self.config.rooms[study].study]
+        for training in self.config.about_studies[study].runs:
+            for variant in self.config.variants(training):
+                used += self.config.training_job(variant).parts()
+        return self.code("study", used)
+
+    def drawing_code(self, command: str, name: str) -> str:
+        """Fingerprint of what measures, draws or tabulates a room, with the parts of its trainings."""
+        used = [self.room(name).drawing]
+        for source in self._sources(name):
+            if source in self.config.trainings:
+                for variant in self.config.variants(source):
+                    used += self.config.training_job(variant).parts()
+        return self.code(command, used)
+
+    # ------------------------------------------------------------------ trainings
 
     @cached_property
     def _catalogue(self) -> Catalogue:
         return Catalogue(self.config)
 
-    @cached_property
-    def code(self) -> dict[str, str]:
-        """Fingerprint of each command line in scripts/ with everything of ours that it imports."""
-        return {path.stem: fingerprint(path) for path in sorted(SCRIPTS.glob("*.py"))}
-
     @property
     def gpus(self) -> int:
         """GPUs that a training or bounds job reserves."""
-        return 1 if self.config.device == "cuda" else 0
+        return 1 if self.config.top.device == "cuda" else 0
 
-    @property
-    def intervals(self) -> str:
-        """Options of train.py that do not change its results."""
-        return f"--save-every {self.config.save_every} --progress-every {self.config.progress_every}"
+    def arrays(self, training: str) -> str:
+        """Prepared data of a training."""
+        return paths.arrays(self.config.setup(training).dataset)
 
-    def arrays(self, experiment: str) -> str:
-        """Prepared data of an experiment."""
-        return f"results/data/{self.config.setup(experiment).dataset}/arrays.safetensors"
+    def labels(self, training: str, noise: str) -> str:
+        """Labels of a training at a noise level."""
+        return self._catalogue.labels(training, int(noise))
 
-    def labels(self, experiment: str, noise: str) -> str:
-        """Labels of an experiment at a noise level."""
-        return self._catalogue.labels(experiment, int(noise))
+    def runs(self, training: str, name: str) -> list[str]:
+        """File ``name`` of every run of a training, by variant, noise and width."""
+        return [f"{run['folder']}/{name}" for run in self._catalogue.runs(training)]
 
-    def runs(self, experiment: str, name: str) -> list[str]:
-        """File ``name`` of every run of an experiment, by variant, noise and width."""
-        return [f"{run['folder']}/{name}" for run in self._catalogue.runs(experiment)]
+    def run_names(self, training: str) -> list[str]:
+        """VARIANT/noise~N of every run of a training, or noise~N, in the order of :meth:`runs`."""
+        return [run["name"] for run in self._catalogue.runs(training)]
 
-    def run_names(self, experiment: str) -> list[str]:
-        """VARIANT/noise~N of every run of an experiment, or noise~N, in the order of :meth:`runs`."""
-        return [run["name"] for run in self._catalogue.runs(experiment)]
+    def training_cost(self, training: str, width: int) -> int:
+        """Cost of a training job that runs to the cap, to compare it with that of others."""
+        setup = self.config.setup(training)
+        weights = setup.model.hidden_layers * (width + 100)  # narrow nets are bound by overhead
+        penalised = 6 if setup.training.jacobian_penalty else 1
+        return int(weights * setup.seeds * setup.training.max_epochs * penalised)
 
-    def tables(self, figure: str) -> list[str]:
-        """The tables that a figure, or a table for readers, is made from.
+    def training_memory_mb(self, training: str, width: int) -> int:
+        """Memory of a training job: the interpreter, and activations with their derivatives."""
+        setup = self.config.setup(training)
+        layers = setup.model.hidden_layers
+        activations = 2 * 4 * setup.seeds * layers * width * setup.training.batch_size
+        return int(1000 + 2 * activations // 10**6)
 
-        Raises ``WorkflowError`` for an unknown one.
-        """
-        if figure not in (*self.figures, *self.reader_tables):
-            known = ", ".join(f"figures/{name}.pdf" for name in self.figures)
-            raise WorkflowError(f"there is no figure named {figure}. Figures to be had: {known}")
-        names = TABLES_OF_FIGURE.get(figure, [figure])
-        return [f"results/{self.config.scale}/tables/{name}.csv" for name in names]
+    # ------------------------------------------------------------------ studies
+
+    def study_data(self, study: str) -> list[str]:
+        """Names of the data sets that a study reads."""
+        about = self.config.about_studies[study]
+        return sorted({*about.data, *(self.config.setup(name).dataset for name in about.runs)})
+
+    def study_arrays(self, study: str) -> list[str]:
+        """Prepared data that a study reads."""
+        return [paths.arrays(name) for name in self.study_data(study)]
+
+    def study_labels(self, study: str) -> list[str]:
+        """Labels of the runs that a study reads, each once."""
+        return list(dict.fromkeys(run["labels"] for run in self._study_runs(study)))
+
+    def study_files(self, study: str) -> list[str]:
+        """Files of the runs that a study reads, each once."""
+        if self.config.about_studies[study].untrained:
+            return []
+        runs = self._study_runs(study)
+        return list(dict.fromkeys(run[name] for run in runs for name in ("checkpoints", "summary")))
+
+    def study_inputs_identity(self, study: str) -> str:
+        """What the data and labels of a study depend on."""
+        setups = [
+            self.labels_identity(variant, str(run["noise"]))
+            for run in self._study_runs(study)
+            for variant in [_variant(run)]
+        ]
+        return "; ".join(dict.fromkeys([self.data_identity(*self.study_data(study)), *setups]))
+
+    def study_runs(self, study: str) -> str:
+        """The runs that a study reads, as JSON for its command line."""
+        return json.dumps(self._study_runs(study))
+
+    def study_threads(self, study: str) -> int:
+        """Cores that a study can use."""
+        return 1 if self.config.about_studies[study].serial else 2
+
+    def study_priority(self, study: str) -> int:
+        """Of two studies that can start, the serial one goes first."""
+        return 10**9 if self.config.about_studies[study].serial else 1
+
+    def _study_runs(self, study: str) -> list[dict[str, Any]]:
+        about = self.config.about_studies[study]
+        widths = getattr(self.config.study(study), "widths", None)
+        found = []
+        for training in about.runs:
+            for run in self._catalogue.runs(training):
+                if run["width"] in (widths or [run["width"]]):
+                    found.append(run | (self._training_of(run) if about.untrained else {}))
+        return found
+
+    def _training_of(self, run: dict[str, Any]) -> dict[str, Any]:
+        """The training of a run, for a study that does it itself."""
+        return {"training": json.loads(identity(self.config.setup(_variant(run)).training))}
+
+    # ------------------------------------------------------------------ figures and tables
+
+    def tables(self, name: str) -> list[str]:
+        """The tidy tables that a figure, or a table for readers, is made from."""
+        return [paths.table(self.config.scale, table) for table in self.room(name).tables]
 
     @property
     def all_tables(self) -> list[str]:
@@ -202,86 +220,88 @@ class WorkflowSetup:
 
     def figure_caption(self, figure: str) -> str:
         """Caption of a figure in the report, with the scale it is drawn at."""
-        text = (ROOT / "docs" / "captions" / f"{figure}.txt").read_text().strip()
-        return f"{text} Scale: {self.config.scale}."
+        return f"{self.room(figure).about.caption.strip()} Scale: {self.config.scale}."
 
-    def training_cost(self, experiment: str, width: int) -> int:
-        """Cost of a training job that runs to the cap, to compare it with that of others."""
-        setup = self.config.setup(experiment)
-        weights = setup.model.hidden_layers * (width + 100)  # narrow nets are bound by overhead
-        penalised = 6 if setup.training.jacobian_penalty else 1
-        return weights * setup.seeds * setup.training.max_epochs * penalised
+    def context(self, name: str) -> str:
+        """What a figure, or a table for readers, is told about itself, as JSON.
 
-    def training_memory_mb(self, experiment: str, width: int) -> int:
-        """Memory of a training job: the interpreter, and activations with their derivatives."""
-        setup = self.config.setup(experiment)
-        layers = setup.model.hidden_layers
-        activations = 2 * 4 * setup.seeds * layers * width * setup.training.batch_size
-        return 1000 + 2 * activations // 10**6
-
-    def figure_context(self, figure: str) -> str:
-        """What a figure and its sidecar say about their origin, as JSON.
-
-        Settings are those of the figure's only experiment or study, or by name if it has several.
+        Settings are those of its only training or study, or by name if it has several.
         """
-        tables = [name.removesuffix(_EPOCHS) for name in TABLES_OF_FIGURE.get(figure, [figure])]
-        sources = list(dict.fromkeys(source for table in tables for source in self._sources(table)))
-        settings = {name: self._settings(name) for name in sources}
-        steps = dict.fromkeys(step for name in sources for step in self._steps(name))
+        sources = self._sources(name)
+        settings = {source: self._settings(source) for source in sources}
+        about = self.room(name).about
         return json.dumps(
             {
                 "scale": self.config.scale,
                 "settings": settings[sources[0]] if len(sources) == 1 else settings,
-                "departures": [
-                    {"of": name} | row for name in sources for row in self.config.departures(name)
-                ],
-                "code": {step: self.code[step] for step in [*steps, *self._makers(figure)]},
-            }
+                "departures": [row for source in sources for row in self._departures(source)],
+                "printed": about.printed,
+                "paper": about.paper,
+                "caption": about.caption,
+            },
+            ensure_ascii=False,
         )
 
-    def _makers(self, name: str) -> list[str]:
-        return [step for step in (f"plot_{name}", f"table_{name}") if step in self.code]
+    def all_code(self, name: str) -> str:
+        """Fingerprints of the program of each step behind a figure or table, as JSON."""
+        code: dict[str, str] = {}
+        for source in self._sources(name):
+            if source in self.config.trainings:
+                code["collect"] = self.code("collect")
+                for variant in self.config.variants(source):
+                    code[f"train {variant}"] = self.training_code(variant)
+                    code[f"estimate_bounds {variant}"] = self.bounds_code(variant)
+            else:
+                code[f"study {source}"] = self.study_code(source)
+        command = "draw" if self.room(name).kind == "figure" else "tabulate"
+        code[command] = self.drawing_code(command, name)
+        return json.dumps(code)
 
     def _sources(self, name: str) -> list[str]:
-        """The experiment or study of a table, a study behind the experiments that it measures."""
-        return [*RUNS_OF_STUDY.get(name, []), name]
+        """Trainings and studies behind a room, a study behind the trainings that it measures."""
+        found: list[str] = []
+        for table in self.room(name).tables:
+            source = table
+            if table not in self.config.trainings and table not in self.config.studies:
+                source = table.removesuffix(_EPOCHS)
+            about = self.config.about_studies.get(source)
+            found += [*(about.runs if about else ()), source]
+        return list(dict.fromkeys(found))
 
-    def _settings(self, name: str) -> dict[str, Any]:
-        if name in self.studies:
-            return self.config.study(name).model_dump(mode="json")
-        settings = self.config.setup(name).model_dump(mode="json")
-        return settings | {"random_seed": self.config.random_seed}
+    def _departures(self, source: str) -> list[dict[str, Any]]:
+        room = self.config.rooms.get(source)
+        always = room.about.departs if room is not None else {}
+        stated = [{"setting": key} | pair.model_dump() for key, pair in always.items()]
+        return [{"of": source} | row for row in [*stated, *self.config.departures(source)]]
 
-    def _steps(self, name: str) -> list[str]:
-        if name in self.studies:
-            return [*(["prepare_data"] if self.study_arrays(name) else []), f"study_{name}"]
-        return ["prepare_data", "inject_noise", "train", "estimate_bounds", "collect"]
-
-
-def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
-    """Check the configuration and clear what a killed call left behind.
-
-    ``workflow`` is Snakemake's object of that name. Raises its ``WorkflowError`` with an
-    explanation and no traceback.
-    """
-    try:
-        setup = WorkflowSetup(load_config(raw_config))
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
-    if workflow.is_main_process:
-        remove_stale_locks(Path.cwd())
-        strike_missing_inputs(Path.cwd())
-    if not workflow.deployment_settings.deployment_method:
-        # jobs run in the environment that snakemake itself was started from, activated or not
-        shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
-    return setup
+    def _settings(self, source: str) -> dict[str, Any]:
+        if source in self.config.studies:
+            return self.config.study(source).model_dump(mode="json")
+        settings = self.config.setup(source).model_dump(mode="json")
+        return settings | {"random_seed": self.config.top.random_seed}
 
 
-def lift_rate_limit(workflow: Any) -> None:
-    """Let a call that runs its jobs on this machine start them without a limit per second.
+def _variant(run: dict[str, Any]) -> str:
+    """The training, or variant of it, that a run is of."""
+    return run["experiment"] if run["variant"] == "base" else f"{run['experiment']}/{run['variant']}"
 
-    The limit is of use on clusters only, and for its sake every job that ends starts one more timer
-    that wakes the scheduler each second for good: after 150 jobs that took a fifth of a core.
-    """
-    if workflow.local_exec and workflow.scheduler is not None:
-        workflow.scheduler.job_rate_limiter = None
+
+@cache
+def _fingerprint(command: str, modules: tuple[str, ...]) -> str:
+    files = [SCRIPTS.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
+    return fingerprint([SCRIPTS / f"{command}.py", *files])
+
+
+@cache
+def _checksum(dataset: str) -> str:
+    return str(parts.load("data", dataset).DATASET.sha256)
+
+
+def data_code(dataset: str) -> str:
+    """Fingerprint of how a data set is made."""
+    return _fingerprint("prepare_data", (parts.module_name("data", dataset),))
+
+
+def noise_code(kind: str) -> str:
+    """Fingerprint of how labels are changed."""
+    return _fingerprint("inject_noise", (parts.module_name("noise", kind),))

@@ -1,0 +1,46 @@
+"""Draw a figure from its tidy tables and its facts, as PDF and PNG with a JSON file beside them."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.figures.looks import save, use_style
+from pipeline.jobs.command import run
+from pipeline.jobs.resume import only_writer
+from pipeline.provenance.sidecar import write_sidecar
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Call ``draw`` of the room's module."""
+    with only_writer(arguments.pdf):
+        module = importlib.import_module(arguments.module)
+        context = json.loads(arguments.context)
+        facts = json.loads(arguments.facts.read_text())
+        use_style(arguments.style)
+        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        save(module.draw(tables, facts, context), arguments.pdf, arguments.png)
+        write_sidecar(
+            arguments.sidecar,
+            figure=arguments.pdf.stem,
+            context=context,
+            inputs=[*arguments.table, arguments.facts, arguments.style],
+            code=json.loads(arguments.code),
+            facts=facts,
+        )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--module", required=True, help="module with draw()")
+    parser.add_argument("--table", type=Path, nargs="+", required=True, help="input: CSV")
+    parser.add_argument("--facts", type=Path, required=True, help="input: JSON")
+    parser.add_argument("--style", type=Path, required=True, help="input: style sheet")
+    parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
+    parser.add_argument("--code", required=True, help="fingerprints of all steps as JSON")
+    parser.add_argument("--pdf", type=Path, required=True, help="output")
+    parser.add_argument("--png", type=Path, required=True, help="output")
+    parser.add_argument("--sidecar", type=Path, required=True, help="output: JSON")
+    run(parser, main)

@@ -1,0 +1,29 @@
+"""Measure, once, every number that a figure shows or a claim is judged by."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from pipeline.jobs.command import run
+from pipeline.jobs.resume import only_writer
+from pipeline.provenance.files import write_json
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Call ``measure`` of the room's module on its tidy tables, and write what it returns."""
+    with only_writer(arguments.facts):
+        module = importlib.import_module(arguments.module)
+        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        write_json(arguments.facts, module.measure(tables, json.loads(arguments.context)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--module", required=True, help="module with measure()")
+    parser.add_argument("--table", type=Path, nargs="+", required=True, help="input: CSV")
+    parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
+    parser.add_argument("--facts", type=Path, required=True, help="output: JSON")
+    run(parser, main)

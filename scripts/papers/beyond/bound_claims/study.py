@@ -1,0 +1,45 @@
+"""Verdicts on what papers claim about bounds, each from a test on random instances."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import pandas as pd
+import torch
+from pydantic import Field
+
+from lipbounds.threads import one_thread
+from nets.settings import NonNegative, Section
+from pipeline.bound_claims import CLAIMS
+from pipeline.jobs.progress import LOG
+from pipeline.jobs.seeds import derive_seed
+from pipeline.runs.run import Arrays
+
+
+class Settings(Section):
+    """Verdicts on claims about bounds, from random instances."""
+
+    instances: Annotated[int, Field(strict=True, ge=4)] = Field(
+        description="random instances of each claim"
+    )
+    seed: NonNegative = Field(description="root of the seeds of the instances")
+
+
+def study(settings: Settings, arrays: Arrays) -> pd.DataFrame:
+    """A row per claim."""
+    rows = []
+    for claim in CLAIMS:
+        generator = torch.Generator().manual_seed(derive_seed(settings.seed, claim.name))
+        started = time.perf_counter()
+        with one_thread():
+            evidence = claim.test(settings.instances, generator)
+        seconds = time.perf_counter() - started
+        LOG.info("%s %s (%.1f s)", claim.name, evidence.verdict, seconds)
+        about = {
+            "claim": claim.name,
+            "source": claim.source,
+            "statement": claim.statement,
+            "rule": claim.rule,
+        }
+        rows.append(about | asdict(evidence) | {"figure": claim.figure, "seconds": seconds})
+    return pd.DataFrame(rows)

@@ -1,0 +1,124 @@
+"""Draw the width double descent of nets whose layers' norms are capped in training.
+
+Bounds are those of the net without the temperature that multiplies its outputs in the loss. With it
+each bound is that many times as large.
+"""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.figures.looks import corner_note, draw_threshold, mark_diverged, width_axis
+from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.figures.width import (
+    BOUNDS,
+    bound_label,
+    curve_facts,
+    draw_bounds,
+    draw_errors,
+    draw_losses,
+    interval_facts,
+    loss_label,
+    note,
+    number,
+    prepared,
+    rank_correlation,
+)
+from pipeline.statistics.intervals import ratio_interval
+
+Training = dict[str, Any]
+
+
+def trainings(context: Context) -> dict[str, Training]:
+    """Settings of training by variant, in the order of the configuration."""
+    return {name: one["training"] for name, one in context["settings"]["variants"].items()}
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """A column for each cap: bounds, losses and errors from above; from :func:`prepared` rows."""
+    data = prepared(only(tables))
+    settings = context["settings"]
+    variants = trainings(context)
+    figure, grid = plt.subplots(
+        3,
+        len(variants),
+        figsize=(6.9, 5.2),
+        layout="constrained",
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        height_ratios=[1.6, 1, 0.8],
+    )
+    for column, (name, training) in enumerate(variants.items()):
+        _draw_column(grid[:, column], data[data["variant"] == name], training)
+        grid[0, column].set_title(f"{'abcdef'[column]}   {_named(training)}")
+        grid[-1, column].set_xlabel("width")
+    for axes in grid.flat:
+        width_axis(axes, sorted(data["width"].unique()))
+        draw_threshold(axes, settings["threshold_width"])
+    grid[0, 0].set_ylabel(bound_label(settings, "bound"))
+    grid[1, 0].set_ylabel(loss_label(settings))
+    grid[2, 0].set_ylabel("error (%)")
+    _legends(grid)
+    corner_note(figure, note(data, context))
+    return figure
+
+
+def _draw_column(panels: Any, data: pd.DataFrame, training: Training) -> None:
+    draw_bounds(panels[0], data)
+    draw_losses(panels[1], data)
+    draw_errors(panels[2], data)
+    mark_diverged(panels[0], data, "width")
+    if training["spectral_cap"]:
+        panels[0].axhline(
+            training["spectral_cap"], color="#CC79A7", linewidth=2.5, alpha=0.5, zorder=1, label="cap"
+        )
+
+
+def _named(training: Training) -> str:
+    if not training["spectral_cap"]:
+        return "no cap"
+    return f"cap {training['spectral_cap']:g}, temperature {training['temperature']:g}"
+
+
+def _legends(grid: Any) -> None:
+    """The bounds' and the losses' looks, outside of the panels."""
+    figure: Figure = grid[0, 0].figure
+    handles, labels = grid[0, -1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=6.5)
+    grid[1, 0].legend(loc="lower left")
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Peaks by cap, how far each stands above the widest net, and the bounds' share of the cap."""
+    data = prepared(only(tables))
+    return {
+        name: _facts_of(data[data["variant"] == name], training)
+        for name, training in trainings(context).items()
+    } | {"stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict()}
+
+
+def _facts_of(data: pd.DataFrame, training: Training) -> Facts:
+    curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss", "test_error")}
+    return {
+        "cap_on_the_product_of_norms": training["spectral_cap"],
+        "temperature": training["temperature"],
+        "largest_c_upper_with_the_temperature": number(data["c_upper"].max() * training["temperature"]),
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in BOUNDS
+        },
+    } | {
+        name: peak | {"peak_over_the_widest": _height(data, name, peak["peak_width"])}
+        for name, peak in curves.items()
+        if peak
+    }
+
+
+def _height(data: pd.DataFrame, name: str, peak_width: int) -> Facts:
+    """Mean at the peak over that of the widest nets."""
+    finite = data[np.isfinite(data[name])]
+    at = {width: rows[name].to_numpy() for width, rows in finite.groupby("width")}
+    return interval_facts(ratio_interval(at[peak_width], at[max(at)]))

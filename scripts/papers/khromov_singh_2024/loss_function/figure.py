@@ -1,0 +1,147 @@
+"""Draw the bounds of nets trained with cross-entropy beside those of nets trained with squared error."""
+
+from dataclasses import asdict
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nets.training.schedule import build_schedule
+from pipeline.figures.epochs import draw_training, epoch_axis, last_rows
+from pipeline.figures.looks import Look, corner_note, plain_log_axis
+from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.statistics.intervals import ratio_interval
+
+LOOKS = {
+    ("double_descent", "c_upper"): Look("#D55E00", "^", "-", r"$C_\mathrm{upper}$, cross-entropy"),
+    ("double_descent", "c_lower"): Look("#0072B2", "o", "-", r"$C_\mathrm{lower}$, cross-entropy"),
+    ("double_descent", "c_lower_softmax"): Look(
+        "#009E73", "P", ":", r"$C_\mathrm{lower}$, cross-entropy, behind the softmax"
+    ),
+    ("double_descent_mse", "c_upper"): Look("#D55E00", "v", "--", r"$C_\mathrm{upper}$, squared error"),
+    ("double_descent_mse", "c_lower"): Look("#0072B2", "s", "--", r"$C_\mathrm{lower}$, squared error"),
+}
+
+SHOWN = {
+    "bounds": [key for key in LOOKS if key[1] != "c_lower_softmax"],
+    "softmax": [key for key in LOOKS if key[1] != "c_upper"],
+}
+"""The curves of Figure S28a and those of S28b."""
+
+
+def prepared(table: pd.DataFrame, context: Context) -> pd.DataFrame:
+    """A column per quantity, and the learning rate summed up to each epoch."""
+    index = ["experiment", "width", "points", "seed", "epoch", "train_loss"]
+    wide = table.pivot(index=index, columns="quantity", values="value").reset_index()
+    wide = wide[np.isfinite(wide["c_lower"])]
+    sums = {
+        name: summed_rates(
+            context["settings"][name]["training"], part["epoch"].max(), part["points"].iloc[0]
+        )
+        for name, part in wide.groupby("experiment")
+    }
+    places = zip(wide["experiment"], wide["epoch"], strict=True)
+    return wide.assign(rate=[sums[name][epoch] for name, epoch in places])
+
+
+def summed_rates(training: dict[str, Any], epochs: int, points: int) -> np.ndarray:
+    """The sum of the learning rates of all updates up to each epoch 0, 1, ..., ``epochs``."""
+    updates = -(-points // training["batch_size"])
+    schedule = build_schedule(**training["schedule"])
+    rates = [schedule(update, updates) for update in range(epochs * updates)]
+    return training["learning_rate"] * np.cumsum([0.0, *rates])[::updates]
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """Bounds against epochs, with the softmax, and the bounds against the summed learning rate."""
+    table = only(tables)
+    data = prepared(table, context)
+    figure, (bounds, softmax, rate) = plt.subplots(1, 3, figsize=(6.9, 2.9), layout="constrained")
+    for axes, shown, x in (
+        (bounds, "bounds", "epoch"),
+        (softmax, "softmax", "epoch"),
+        (rate, "bounds", "rate"),
+    ):
+        for experiment, quantity in SHOWN[shown]:
+            part = data[(data["experiment"] == experiment) & ((x == "epoch") | (data["rate"] > 0))]
+            draw_training(axes, part, quantity, LOOKS[experiment, quantity], x)
+        plain_log_axis(axes)
+    for axes in (bounds, softmax):
+        epoch_axis(axes, last=data["epoch"].max())
+    _rate_axis(rate, data)
+    bounds.set(title="a", ylabel="bound (per unit of input)")
+    softmax.set_title("b")
+    rate.set_title("c")
+    handles = {
+        label: handle
+        for axes in (bounds, softmax)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+    rates = " and ".join(
+        f"{context['settings'][name]['training']['learning_rate']:g}"
+        for name in ("double_descent", "double_descent_mse")
+    )
+    corner_note(
+        figure,
+        f"{context['scale']} scale, width {data['width'].iloc[0]}, {data['seed'].nunique()} seeds, "
+        f"band: ±1 std; learning rates {rates}",
+    )
+    return figure
+
+
+def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
+    positive = data.loc[data["rate"] > 0, "rate"]
+    axes.set_xscale("log")
+    axes.set_xlim(positive.min() / 1.5, positive.max() * 1.5)
+    axes.set_xlabel("summed learning rate")
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Ratios of cross-entropy to squared error, at each one's stop and at equal summed rates."""
+    table = only(tables)
+    data = prepared(table, context)
+    by_loss = dict(iter(data.groupby("experiment")))
+    entropy, squared = by_loss["double_descent"], by_loss["double_descent_mse"]
+    ends = {name: last_rows(part) for name, part in by_loss.items()}
+    last = min(part.groupby("seed")["rate"].max().min() for part in by_loss.values())
+    found: dict[str, Any] = {
+        "learning_rates": {
+            name: context["settings"][name]["training"]["learning_rate"] for name in by_loss
+        },
+        "summed_rate_compared_at": float(last),
+        "softmax_over_logits_at_the_stop": asdict(
+            ratio_interval(
+                *(ends["double_descent"][name] for name in ("c_lower_softmax", "c_lower")), paired=True
+            )
+        ),
+        "softmax_over_squared_error_at_the_stop": asdict(
+            ratio_interval(
+                ends["double_descent"]["c_lower_softmax"], ends["double_descent_mse"]["c_lower"]
+            )
+        ),
+        "train_loss_at_the_stop": {
+            name: float(part["train_loss"].mean()) for name, part in ends.items()
+        },
+    }
+    for name in ("c_lower", "c_upper"):
+        found[f"{name}_cross_entropy_over_squared_error"] = {
+            "at_the_stop": asdict(
+                ratio_interval(ends["double_descent"][name], ends["double_descent_mse"][name])
+            ),
+            "at_equal_summed_rate": asdict(
+                ratio_interval(_at_rate(entropy, name, last), _at_rate(squared, name, last))
+            ),
+        }
+    return found
+
+
+def _at_rate(data: pd.DataFrame, name: str, rate: float) -> list[float]:
+    """Of each seed at a summed rate, between the kept epochs on logarithmic axes."""
+    found = []
+    for _, one in data[data["rate"] > 0].sort_values("rate").groupby("seed"):
+        found.append(float(np.exp(np.interp(np.log(rate), np.log(one["rate"]), np.log(one[name])))))
+    return found

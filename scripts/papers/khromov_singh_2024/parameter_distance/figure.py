@@ -1,0 +1,90 @@
+"""Draw how far weights travel in training against width, with the test loss below."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.figures.looks import (
+    LOOKS,
+    Look,
+    corner_note,
+    draw_seeds,
+    draw_threshold,
+    mark_diverged,
+    plain_log_axis,
+    width_axis,
+)
+from pipeline.figures.room import Context, Facts, Tables
+from pipeline.figures.width import (
+    curve_facts,
+    loss_label,
+    name_threshold,
+    note,
+    prepared,
+    rank_correlation,
+)
+
+_EXPERIMENTS = ("double_descent", "double_descent_mse")
+_DISTANCES = {
+    "parameter_distance": Look("#0072B2", "o", "-", "along the kept checkpoints"),
+    "distance_from_start": Look("#E69F00", "s", "--", "from initialisation to the stop"),
+}
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """A column for each loss function: distances above, the test loss below."""
+    figure, panels = plt.subplots(
+        2, 2, figsize=(6.9, 3.9), layout="constrained", sharex="col", height_ratios=[2, 1]
+    )
+    for column, name in enumerate(_EXPERIMENTS):
+        data, settings = prepared(tables[name]), context["settings"][name]
+        _draw_column(panels[:, column], data, settings)
+        panels[0, column].set_title(f"{'ab'[column]}   {loss_label(settings)}")
+    panels[0, 0].set_ylabel("distance of weights (2-norm)")
+    handles, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    together = pd.concat([prepared(tables[name]) for name in _EXPERIMENTS])
+    corner_note(figure, note(together, context))
+    return figure
+
+
+def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> None:
+    for name, look in _DISTANCES.items():
+        draw_seeds(panels[0], data, "width", name, look)
+    faint = LOOKS["test"]._replace(color="#8A8A8A")
+    draw_seeds(panels[1], data, "width", "test_loss", faint)
+    _mark_peak(panels, data)
+    for axes in panels:
+        plain_log_axis(axes)
+        width_axis(axes, sorted(data["width"].unique()))
+        draw_threshold(axes, settings["threshold_width"])
+    mark_diverged(panels[0], data, "width")
+    name_threshold(panels[0], settings)
+    panels[1].set(xlabel="width", ylabel="test loss")
+
+
+def _mark_peak(panels: Any, data: pd.DataFrame) -> None:
+    """A band through both panels at the width of the largest test loss."""
+    mean = data[np.isfinite(data["test_loss"])].groupby("width")["test_loss"].mean()
+    if mean.empty:
+        return
+    for axes in panels:
+        axes.axvline(
+            mean.idxmax(), color="#B0B0B0", linewidth=6, alpha=0.45, zorder=0, label="largest test loss"
+        )
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Peaks of both distances and of the test loss, and their rank correlation."""
+    return {name: _facts_of(prepared(tables[name])) for name in _EXPERIMENTS}
+
+
+def _facts_of(data: pd.DataFrame) -> Facts:
+    return {name: curve_facts(data, name) for name in (*_DISTANCES, "test_loss")} | {
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in _DISTANCES
+        }
+    }

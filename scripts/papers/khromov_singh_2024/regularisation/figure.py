@@ -1,0 +1,86 @@
+"""Draw what a penalty on the largest Jacobian norm does to bounds and losses during training."""
+
+from dataclasses import asdict
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.figures.epochs import draw_training, epoch_axis, last_rows, ordered_looks, training_rows
+from pipeline.figures.looks import corner_note, plain_log_axis
+from pipeline.figures.room import Context, Facts, Tables
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
+
+PANELS = {
+    "c_upper": r"$C_\mathrm{upper}$ (outputs per unit of input)",
+    "c_lower": r"$C_\mathrm{lower}$ (outputs per unit of input)",
+    "train_loss": "squared error, training",
+    "test_loss": "squared error, test",
+}
+
+_MILLIONTHS = 1e-6
+"""Unit of the strengths in the names of variants."""
+
+
+def prepared(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the training points with the penalty's strength lambda."""
+    strengths = table["variant"].str.partition("~")[2].astype(int) * _MILLIONTHS
+    return training_rows(table.assign(penalty_strength=strengths.round(9)))
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """Bounds above, losses below."""
+    data = prepared(tables["regularisation_epochs"])
+    strengths = sorted(data["penalty_strength"].unique())
+    looks = ordered_looks([f"{strength:g}" if strength else "0 (none)" for strength in strengths])
+    figure, grid = plt.subplots(2, 2, figsize=(6.9, 4.4), layout="constrained", sharex=True)
+    for axes, letter, (name, title) in zip(grid.flat, "abcd", PANELS.items(), strict=True):
+        for strength, look in zip(strengths, looks, strict=True):
+            draw_training(axes, data[data["penalty_strength"] == strength], name, look)
+        plain_log_axis(axes)
+        epoch_axis(axes, last=data["epoch"].max(), label="")
+        axes.set(title=letter, ylabel=title)
+    for axes in grid[1]:
+        axes.set_xlabel("epoch")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=4,
+        title=r"strength $\lambda$",
+        title_fontsize=7,
+    )
+    corner_note(
+        figure,
+        f"{context['scale']} scale, width {data['width'].iloc[0]}, {data['seed'].nunique()} seeds, "
+        "band: ±1 std; losses without the penalty",
+    )
+    return figure
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """By strength: least test loss, and bounds at the stop over those without penalty."""
+    data = prepared(tables["regularisation_epochs"])
+    stops = tables["regularisation"]
+    reasons = stops[stops["points"] == "train"].groupby(["variant", "stop_reason"]).size()
+    plain = last_rows(data[data["penalty_strength"] == 0])
+    found = {}
+    for strength, part in data.groupby("penalty_strength"):
+        ends = last_rows(part)
+        found[f"{strength:g}"] = {
+            "least_test_loss": asdict(bootstrap_interval(part.groupby("seed")["test_loss"].min())),
+            "test_loss_at_the_stop": asdict(bootstrap_interval(ends["test_loss"])),
+            "train_loss_at_the_stop": asdict(bootstrap_interval(ends["train_loss"])),
+            "test_error_at_the_stop": asdict(bootstrap_interval(ends["test_error"])),
+            "over_no_penalty_at_the_stop": {
+                name: asdict(ratio_interval(ends[name], plain[name]))
+                for name in (*PANELS, "c_avg")
+                if len(plain)
+            },
+            "last_epochs": ends["epoch"].tolist(),
+        }
+    return {
+        "by_strength": found,
+        "stop_reasons": {f"{name}, {why}": int(n) for (name, why), n in reasons.items()},
+    }

@@ -1,0 +1,139 @@
+"""Draw how the largest Jacobian norm depends on how many points are looked at."""
+
+from dataclasses import asdict
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from pipeline.figures.looks import corner_note
+from pipeline.figures.methods import REFERENCE
+from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
+
+PAPER_POINTS = 1_281_167
+PAPER = {50_000: 20.87, 100_000: 15.69, 200_000: 10.54, 300_000: 7.76, 400_000: 5.92}
+"""Per cent below the value of all training images, by the size of the subset."""
+COLORS = ("#E69F00", "#0072B2", "#009E73", "#7A7A7A")
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """How far subsets fall short of all training points, and what more points would add."""
+    table = only(tables)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.9, 3.1), layout="constrained")
+    colors = dict(zip(sorted(table["width"].unique()), COLORS, strict=False))
+    for width, color in colors.items():
+        _draw_shortfall(left, table[table["width"] == width], color)
+        _draw_beyond(right, table[table["width"] == width], color)
+    shares = [size / PAPER_POINTS for size in PAPER]
+    left.plot(shares, list(PAPER.values()), **REFERENCE)
+    left.set_xscale("log")
+    left.set_xticks([0.03, 0.1, 0.3, 1], ["0.03", "0.1", "0.3", "1"])
+    left.set_ylim(bottom=-1)
+    left.set(
+        title="a", xlabel="share of the training points", ylabel="below the value of all points (%)"
+    )
+    right.set_xscale("log")
+    right.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=1)
+    right.set(title="b", xlabel="number of points", ylabel=r"expected maximum over $C_\mathrm{lower}$")
+    _legends(left, right, colors)
+    draws = table.loc[table["way"] == "drawn", "draws"].max()
+    corner_note(
+        figure,
+        f"{context['scale']} scale, {table['seed'].nunique()} seeds, band: ±1 std over seeds; "
+        f"crosses: means of {draws:.0f} draws",
+    )
+    return figure
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """By width: shortfalls, what a doubling gains, and how good the extrapolation is."""
+    table = only(tables)
+    return {str(width): _facts_of_width(own) for width, own in table.groupby("width")} | {
+        "paper": {"shortfall": {str(size): value for size, value in PAPER.items()}, "per_doubling": 5}
+    }
+
+
+def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
+    exact = _part(data, "train", "exact").assign(shortfall=lambda d: 100 * d["shortfall"])
+    drawn = _part(data, "train", "drawn").merge(exact, on=["seed", "size"], suffixes=("", "_exact"))
+    error = drawn["std_exact"] / np.sqrt(drawn["draws"])
+    apart = (drawn["mean"] - drawn["mean_exact"])[error > 0] / error[error > 0]
+    fresh = _part(data, "fresh", "exact")
+    largest = fresh["size"].max()
+    tail = _part(data, "train", "tail")
+    return {
+        "shortfall": {
+            str(size): asdict(bootstrap_interval(own["shortfall"]))
+            for size, own in exact.groupby("size")
+        },
+        "points_gained_per_doubling": {
+            f"{half} to {2 * half}": asdict(bootstrap_interval(gain)) for half, gain in _doublings(exact)
+        },
+        "largest_deviation_of_draws_in_standard_errors": float(apart.abs().max()),
+        "fresh_points": int(largest),
+        "fresh_maximum_over_trained": _ratio(fresh, largest, "full"),
+        "predicted_over_fresh_maximum": asdict(
+            ratio_interval(
+                tail.loc[tail["size"] == largest].sort_values("seed")["mean"],
+                fresh.loc[fresh["size"] == largest].sort_values("seed")["mean"],
+                paired=True,
+            )
+        ),
+        "predicted_over_trained": _ratio(tail, largest, "mean"),
+    }
+
+
+def _ratio(data: pd.DataFrame, size: int, column: str) -> dict[str, float]:
+    """A column at a size over the largest norm at all training points, which every row has."""
+    own = data[data["size"] == size]
+    return asdict(ratio_interval(own[column], own["full_train"], paired=True))
+
+
+def _doublings(exact: pd.DataFrame) -> list[tuple[int, pd.Series]]:
+    wide = exact.pivot(index="seed", columns="size", values="shortfall")
+    return [(int(size), wide[size] - wide[2 * size]) for size in wide if 2 * size in wide]
+
+
+def _part(data: pd.DataFrame, points: str, way: str) -> pd.DataFrame:
+    full = data[data["points"] == "train"].groupby("seed")["full"].first()
+    part = data[(data["points"] == points) & (data["way"] == way)]
+    return part.assign(full_train=part["seed"].map(full))
+
+
+def _draw_shortfall(axes: Axes, data: pd.DataFrame, color: str) -> None:
+    points = data.loc[data["way"].eq("exact") & data["points"].eq("train"), "size"].max()
+    exact, drawn = _part(data, "train", "exact"), _part(data, "train", "drawn")
+    groups = (100 * exact["shortfall"]).groupby(exact["size"] / points)
+    mean, deviation = groups.mean(), groups.std().fillna(0)
+    axes.plot(mean.index, mean, color=color)
+    axes.fill_between(
+        mean.index, mean - deviation, mean + deviation, color=color, alpha=0.18, linewidth=0
+    )
+    means = drawn.groupby("size")["shortfall"].mean()
+    axes.plot(means.index / points, 100 * means, "x", color=color, markersize=4)
+
+
+def _draw_beyond(axes: Axes, data: pd.DataFrame, color: str) -> None:
+    for points, way, line in (("train", "exact", "-"), ("fresh", "exact", "--"), ("train", "tail", ":")):
+        part = _part(data, points, way)
+        relative = (part["mean"] / part["full_train"]).groupby(part["size"]).mean()
+        axes.plot(relative.index, relative, line, color=color)
+
+
+def _legends(left: Axes, right: Axes, colors: dict[int, str]) -> None:
+    widths = [Line2D([], [], color=color, label=f"width {width}") for width, color in colors.items()]
+    left.legend(handles=[*widths, Line2D([], [], label="ResNet18, ImageNet (paper)", **REFERENCE)])
+    kinds = (
+        ("-", "training points"),
+        ("--", "points not trained on"),
+        (":", "fit to the training points' tail"),
+    )
+    right.legend(
+        handles=[Line2D([], [], color="#444444", linestyle=line, label=name) for line, name in kinds],
+        loc="lower right",
+    )

@@ -1,0 +1,115 @@
+"""Draw the product of the constants of AlexNet's layers up to each of them."""
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
+
+from pipeline.figures.looks import BOUND_LOOKS, corner_note
+from pipeline.figures.room import Context, Facts, Tables, only
+
+PUBLISHED = {"autolip_without_pooling": 3.62e7, "greedy_seqlip": 5.45e6}
+NAMES = {"Conv2d": "conv", "MaxPool2d": "pool", "Linear": "fc", "AdaptiveAvgPool2d": "avg"}
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """Cumulated products with and without the factors of max-pooling; the SeqLip estimate at the end."""
+    table = only(tables)
+    figure, axes = plt.subplots(figsize=(5.4, 3.3), layout="constrained")
+    layers = _shown(table[table["method"] == "autolip"])
+    places = range(len(layers))
+    look = BOUND_LOOKS["autolip"]
+    axes.plot(
+        places,
+        layers["cumulated"],
+        color=look.color,
+        marker=look.marker,
+        drawstyle="steps-mid",
+        label="AutoLip, certified",
+    )
+    axes.plot(
+        places,
+        layers["cumulated_without_pooling"],
+        color="#0072B2",
+        marker="o",
+        markerfacecolor="white",
+        linestyle="--",
+        drawstyle="steps-mid",
+        label="without the factors of max-pooling (no bound)",
+    )
+    labels = list(layers["label"])
+    pairs = table[table["method"] == "seqlip"]
+    if not pairs.empty:
+        last = pairs.iloc[-1]
+        for key, filled in (("cumulated", True), ("cumulated_without_pooling", False)):
+            look = BOUND_LOOKS["seqlip_greedy"]
+            axes.plot(
+                len(labels),
+                last[key],
+                color=look.color,
+                marker="v",
+                markersize=5,
+                markerfacecolor=look.color if filled else "white",
+                linestyle="none",
+                label="with SeqLip in the fc layers, of either product (estimate)" if filled else None,
+            )
+        labels.append("SeqLip\n(fc)")
+    if _comparable(table):
+        for name, value, line in (("AutoLip", 3.62e7, "-."), ("greedy SeqLip", 5.45e6, ":")):
+            axes.axhline(value, color="black", linewidth=0.8, linestyle=line, label=f"{name}, published")
+    for place in places:
+        if layers["type"].iloc[place] == "MaxPool2d":
+            axes.axvspan(place - 0.5, place + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(labels)), labels, fontsize=6.5)
+    axes.grid(visible=False, axis="x")
+    axes.set_xlabel("layer (shaded: max-pooling with overlapping windows)")
+    axes.set_ylabel("product of constants up to the layer")
+    axes.legend(loc="upper left")
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
+    size = context["settings"]["image_size"]
+    corner_note(
+        figure, f"{context['scale']} scale, images of {size}x{size}, weights: {table['weights'].iloc[0]}"
+    )
+    return figure
+
+
+def _shown(layers: pd.DataFrame) -> pd.DataFrame:
+    """Layers with a constant of their own, numbered by type as the paper of AlexNet does."""
+    shown = layers[layers["type"].isin(NAMES)].copy()
+    numbers = shown.groupby("type").cumcount() + 1
+    shown["label"] = [
+        NAMES[kind] + ("" if kind == "AdaptiveAvgPool2d" else str(number))
+        for kind, number in zip(shown["type"], numbers, strict=True)
+    ]
+    return shown
+
+
+def _comparable(table: pd.DataFrame) -> bool:
+    """Whether published values are of this network: pretrained weights, and all of it."""
+    return bool(table["pretrained"].all() and (table["type"] == "Linear").sum() == 3)
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """The constants, the products, and the published ones where they can be compared."""
+    table = only(tables)
+    layers = _shown(table[table["method"] == "autolip"])
+    last = layers.iloc[-1]
+    pairs = table[table["method"] == "seqlip"]
+    result: dict[str, Any] = {
+        "weights": table["weights"].iloc[0],
+        "constants": dict(zip(layers["label"], layers["value"].astype(float), strict=True)),
+        "autolip": float(last["cumulated"]),
+        "autolip_without_pooling": float(last["cumulated_without_pooling"]),
+        "factor_of_max_pooling": float(last["cumulated"] / last["cumulated_without_pooling"]),
+        "published_with_imagenet_weights": PUBLISHED,
+        "comparable_with_published": _comparable(table),
+    }
+    if not pairs.empty:
+        final = pairs.iloc[-1]
+        result["seqlip_ratios"] = dict(zip(pairs["layer"], pairs["value"].astype(float), strict=True))
+        result["seqlip_estimate"] = float(final["cumulated"])
+        result["seqlip_estimate_without_pooling"] = float(final["cumulated_without_pooling"])
+    return result

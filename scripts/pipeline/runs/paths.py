@@ -1,0 +1,57 @@
+"""Where results lie: the only place that puts paths together and takes them apart."""
+
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+
+class RunPlace(NamedTuple):
+    """One training run: ``training`` is NAME, or NAME/VARIANT."""
+
+    scale: str
+    training: str
+    noise: int
+    width: int
+
+    @property
+    def folder(self) -> str:
+        """Its folder."""
+        return f"results/{self.scale}/{self.training}/noise~{self.noise}/width~{self.width}"
+
+
+def arrays(dataset: str) -> str:
+    """Prepared arrays of a data set."""
+    return f"results/data/{dataset}/arrays.safetensors"
+
+
+def labels(dataset: str, kind: str, seed: int, percent: int) -> str:
+    """Labels with noise."""
+    return f"results/labels/{dataset}/{kind}~{seed}/noise~{percent}/labels.safetensors"
+
+
+def table(scale: str, name: str) -> str:
+    """A tidy table."""
+    return f"results/{scale}/tables/{name}.csv"
+
+
+def facts(scale: str, figure: str) -> str:
+    """The numbers of a figure."""
+    return f"results/{scale}/facts/{figure}.json"
+
+
+def numbered(segment: str) -> tuple[str, int]:
+    """``width~64`` as ``("width", 64)``. Raises ``ValueError`` for anything else."""
+    name, _, number = segment.partition("~")
+    return name, int(number)
+
+
+def checkpoint_key(seed: int, epoch: int, name: str) -> str:
+    """Name of a weight in a file of checkpoints."""
+    return f"seed~{seed}/epoch~{epoch}/{name}"
+
+
+def parse_checkpoint_key(key: str) -> tuple[int, int, str]:
+    """Seed, epoch and name of a weight in a file of checkpoints."""
+    seed, epoch, name = PurePosixPath(key).parts
+    return numbered(seed)[1], numbered(epoch)[1], name

@@ -1,0 +1,62 @@
+"""Start of every call: the configuration is checked and what a killed call left behind is cleared."""
+
+import shlex
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from snakemake.exceptions import WorkflowError
+from snakemake.shell import shell
+
+from pipeline.config.config import load_config
+from pipeline.config.errors import ConfigError
+from pipeline.config.layers import Location, expand
+from pipeline.snakemake.private import strike_missing_inputs
+from pipeline.snakemake.run_lock import remove_stale_locks
+from pipeline.snakemake.setup import WorkflowSetup
+
+
+def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
+    """Check the configuration and clear what a killed call left behind.
+
+    ``workflow`` is Snakemake's object of that name. Raises its ``WorkflowError`` with an
+    explanation and no traceback.
+    """
+    try:
+        setup = WorkflowSetup(load_config(raw_config, where=_Sources(workflow)))
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+    if workflow.is_main_process:
+        remove_stale_locks(Path.cwd())
+        strike_missing_inputs(Path.cwd())
+    if not workflow.deployment_settings.deployment_method:
+        # jobs run in the environment that snakemake itself was started from, activated or not
+        shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+    return setup
+
+
+class _Sources:
+    """Which of the command line, files of the user's and config.yaml states a setting."""
+
+    def __init__(self, workflow: Any) -> None:
+        settings = workflow.config_settings
+        files = [(str(file), _content(Path(file))) for file in reversed(settings.configfiles or ())]
+        self._layers = [("--config", expand(settings.config or {})), *files]
+
+    def __call__(self, location: Location) -> str:
+        for name, content in self._layers:
+            node: Any = content
+            for key in location:
+                node = node.get(key) if isinstance(node, Mapping) else None
+            if node is not None and location:
+                return name
+        return "config.yaml"
+
+
+def _content(file: Path) -> Any:
+    try:
+        return expand(yaml.safe_load(file.read_text()))
+    except (OSError, yaml.YAMLError):  # Snakemake has said so
+        return {}

@@ -1,0 +1,38 @@
+"""Run the study of a room: check its settings, measure, and write its tidy table whole."""
+
+import argparse
+import importlib
+import json
+from pathlib import Path
+
+import torch
+
+from pipeline.jobs.command import run
+from pipeline.jobs.resume import only_writer
+from pipeline.provenance.files import read_tensors, write_text
+from pipeline.runs.run import Run
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Import the room's module and call its ``study`` on settings, arrays and, if it has any, runs."""
+    with only_writer(arguments.table):
+        torch.set_num_threads(arguments.threads)
+        module = importlib.import_module(arguments.module)
+        arrays = {}
+        for path in arguments.arrays:
+            arrays |= read_tensors(path)[0]
+        runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
+        settings = module.Settings.model_validate_json(arguments.settings)
+        table = module.study(settings, arrays, *([runs] if runs else []))
+        write_text(arguments.table, table.to_csv(index=False, lineterminator="\n"))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--module", required=True, help="module with Settings and study()")
+    parser.add_argument("--arrays", type=Path, nargs="*", default=[], help="input: prepared data")
+    parser.add_argument("--runs", default="[]", help="list of pipeline.runs.run.Run as JSON")
+    parser.add_argument("--settings", required=True, help="settings of the study as JSON")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--table", type=Path, required=True, help="output: CSV")
+    run(parser, main)
