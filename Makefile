@@ -16,7 +16,7 @@ SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 help: ## print what can be made
 	@echo "Figures:"
-	@ls scripts/plot_*.py | sed 's/.*plot_\(.*\)\.py/  make figures\/\1.pdf/'
+	@ls scripts/papers/*/*/figure.yaml | sed 's/.*papers\/[^/]*\/\(.*\)\/figure.yaml/  make figures\/\1.pdf/' | sort
 	@echo "Everything else:"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

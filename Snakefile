@@ -44,7 +44,7 @@ include: "rules/train.smk"
 include: "rules/bounds.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
-include: "rules/tables.smk"
+include: "rules/claims.smk"
 
 
 onstart:

@@ -83,7 +83,8 @@ def read_settings(path: Path) -> type[Section]:
             kept.append(node)
         elif isinstance(node, ast.ClassDef) and derived & {ast.unparse(base) for base in node.bases}:
             derived.add(node.name)
-            node.body = [part for part in node.body if not _is_plain_method(part)] or [ast.Pass()]
+            empty = ast.copy_location(ast.Pass(), node)
+            node.body = [part for part in node.body if not _is_plain_method(part)] or [empty]
             kept.append(node)
     name = f"settings read from {path}"
     module = ModuleType(name)

@@ -4,7 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
 

@@ -1,8 +1,12 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.conftest import ROOT
 from torch import nn
 
 from lipbounds.__main__ import main
@@ -89,3 +93,21 @@ def test_mistakes_are_one_line_and_exit_status_2(model_file, arguments, message,
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "lipbounds", "torch.nn:Identity", "--input-shape", "2,3"],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "scripts")},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert "Lipschitz constant <= 1 " in done.stdout
+
+
+def test_help_names_the_package(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: python -m lipbounds ")

@@ -13,7 +13,7 @@ from torch import nn
 
 from lipbounds.jacobian import jacobian_norms
 from nets import parts
-from nets.models.fcn import LEAKY_SLOPE, linear_weights, seeded_fcn
+from nets.models.fcn import LEAKY_SLOPE, hidden_sizes, linear_weights, seeded_fcn
 from nets.training.epochs import EpochRunner, make_batches
 from nets.training.loss import loss_named
 from nets.training.optimisers.adam import Adam
@@ -24,8 +24,10 @@ from nets.training.points import Points
 from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
-from pipeline.config.training import ConfigError, TrainingJob, load_config
-from pipeline.runs.training_job import build_run, hidden_sizes, history_csv
+from pipeline.config.config import load_config
+from pipeline.config.errors import ConfigError
+from pipeline.config.training import TrainingJob
+from pipeline.runs.training_job import build_run, history_csv
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
@@ -284,10 +286,8 @@ def test_resumed_run_ends_with_the_same_bytes(name, interrupted_at):
 
 def setup(model=None, **training):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    own = raw["experiments"]["double_descent"]["smoke"]
-    own.setdefault("training", {}).update(training)
-    own.setdefault("model", {}).update(model or {})
-    return load_config({**raw, "scale": "smoke"}).setup("double_descent")
+    changes = {"double_descent": {"smoke": {"training": training, "model": model or {}}}}
+    return load_config({**raw, "scale": "smoke", "overrides": changes}).setup("double_descent")
 
 
 def run_of(setup):
@@ -312,7 +312,7 @@ def test_settings_reach_the_engine():
         )
     )._stack
     assert stack.optimizer == Adam(0.9, 0.99, 1e-8)
-    assert (stack.temperature, stack.spectral_cap, stack.track_path) == (2, 10, True)
+    assert (stack.temperature, stack.spectral_cap, stack.track_path) == (2, SpectralCap(10), True)
     assert stack.jacobian_penalty == JacobianPenalty(0.5)
 
 
@@ -348,7 +348,7 @@ def test_hidden_layers_have_widths_of_their_own():
             {"optimizer": {"name": "sgd", "beta_1": 0.9}},
             ["training.optimizer.beta_1", "unknown key", "valid here: name"],
         ),
-        ({"optimizer": {}}, ["training.optimizer", "use sgd or adam"]),
+        ({"optimizer": {}}, ["training.optimizer", "use adam or sgd"]),
         (
             {"optimizer": {"name": "adm"}},
             ["'adm' is not known"],

@@ -21,7 +21,8 @@ from nets.training.points import Points
 from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
-from pipeline.config.training import TrainingJob, load_config
+from pipeline.config.config import load_config
+from pipeline.config.training import TrainingJob, identity
 from pipeline.runs.training_job import build_run, history_csv, summary
 
 # initial norms of the nets below are 1.0 to 1.5
@@ -199,7 +200,7 @@ def test_settings_reach_the_engine():
     shipped = yaml.safe_load((ROOT / "config.yaml").read_text())
     config = load_config({**shipped, "scale": "smoke"})
     jobs = {
-        variant: TrainingJob.model_validate_json(config.training_job(variant))
+        variant: TrainingJob.model_validate_json(identity(config.training_job(variant)))
         for variant in config.variants("lipschitz_training")
     }
     assert list(jobs) == [f"lipschitz_training/strength~{n}" for n in (0, 100000)]

@@ -8,6 +8,7 @@ be tested do, does not hold if none does even in part, and else holds in part.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -52,6 +53,34 @@ def attempt(test: Callable[..., Finding], *arguments: object) -> Finding:
         return Finding("not tested", reason=f"a table lacks {error}")
     except ValueError as error:  # of pipeline.statistics.intervals, which say what is missing
         return Finding("not tested", reason=str(error))
+
+
+def measured(test: Callable[..., Interval | float], *arguments: object) -> dict[str, Any]:
+    """What a function finds, as JSON: ``estimate`` with its interval from ``low`` to ``high``.
+
+    A number without an interval has an ``estimate`` alone, and what could not be found is
+    ``untested``, with the reason.
+    """
+    try:
+        found = test(*arguments)
+    except UntestedError as error:
+        return {"untested": str(error)}
+    except KeyError as error:
+        return {"untested": f"a table lacks {error}"}
+    except ValueError as error:  # of pipeline.statistics, which say what is missing
+        return {"untested": str(error)}
+    if isinstance(found, Interval):
+        return {"estimate": found.estimate, "low": found.low, "high": found.high}
+    return {"estimate": float(found)}
+
+
+def judge_fact(fact: Mapping[str, Any], least: float = -math.inf, most: float = math.inf) -> Finding:
+    """The finding on a fact that :func:`measured` has written and a statement wants in [least, most]."""
+    if "untested" in fact:
+        return Finding("not tested", reason=fact["untested"])
+    if "low" in fact:
+        return attempt(judge, Interval(fact["estimate"], fact["low"], fact["high"]), least, most)
+    return attempt(judge_exact, fact["estimate"], least, most)
 
 
 def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) -> Finding:

@@ -5,17 +5,19 @@ python -m pipeline.claims.report [SCALE]   prints results/SCALE/claims.csv
 
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
-from pipeline.claims.findings import Finding, Tables, UntestedError, select
+from pipeline.claims.claim import Claim, Facts, import_claims, order
+from pipeline.claims.findings import Finding
 from pipeline.pages.markdown import markdown as markdown_table
-from pipeline.paper_claims import CLAIMS
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 VERDICTS = ("holds", "holds in part", "does not hold", "not tested")
 
@@ -52,38 +54,52 @@ Link = Callable[[str], str]
 """From the name of a figure to where its picture is, or nothing if there is none."""
 
 
-def claims_frame(tables: Tables) -> pd.DataFrame:
-    """A row per claim: those on trained nets, then those that random instances judge."""
-    rows = []
-    for claim in CLAIMS:
-        finding = claim.judged(tables)
-        about = {
-            "claim": claim.name,
-            "source": claim.source,
-            "statement": claim.statement,
-            "reported": claim.reported,
-            "unit": claim.unit,
-            "rule": claim.rule,
-            "figure": claim.figure,
-        }
-        numbers = {name: getattr(finding, name) for name in ("estimate", "low", "high")}
-        rows.append(about | numbers | {"verdict": finding.verdict, "reason": finding.reason})
-    own = pd.DataFrame(rows)[COLUMNS]
-    try:
-        return pd.concat([own, _of_instances(select(tables, "bound_claims"))], ignore_index=True)
-    except UntestedError:
-        return own
+@dataclass(frozen=True)
+class Source:
+    """A module with claims: its name, the figure whose facts they judge, and whose they are."""
+
+    module: str
+    figure: str
+    source: str
 
 
-def _of_instances(table: pd.DataFrame) -> pd.DataFrame:
-    violated = table["violations"].astype(str) + " of " + table["instances"].astype(str)
-    return table.assign(
-        reported="",
-        figure=[", ".join(dict.fromkeys([name, "bound_claims"])) for name in table["figure"]],
-        reason=("violated by " + violated + " random instances").where(
-            table["instances"] > 0, "needs cvxpy, which is not installed"
-        ),
-    )[COLUMNS]
+def claims_frame(sources: Iterable[Source], facts: Mapping[str, Facts]) -> pd.DataFrame:
+    """A row per claim: those on trained nets, then those that random instances have judged."""
+    found = [(one, source) for source in sources for one in import_claims(source.module)]
+    found.sort(key=lambda pair: order(pair[0].name))
+    rows = [_row(one, source, facts) for one, source in found]
+    judged = [row for own in facts.values() for row in own.get("verdicts", [])]
+    return pd.DataFrame([*rows, *map(_of_instances, judged)], columns=COLUMNS)
+
+
+def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, Any]:
+    finding = claim.judged(source.figure, facts)
+    return {
+        "claim": claim.name,
+        "source": claim.source or source.source,
+        "statement": claim.statement,
+        "reported": claim.reported,
+        "estimate": finding.estimate,
+        "low": finding.low,
+        "high": finding.high,
+        "unit": claim.unit,
+        "verdict": finding.verdict,
+        "rule": claim.explanation,
+        "figure": ", ".join(claim.figures or [source.figure or "none"]),
+        "reason": finding.reason,
+    }
+
+
+def _of_instances(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A verdict of the room ``bound_claims``, which judges by random instances."""
+    tested = row["instances"] > 0
+    reason = f"violated by {row['violations']} of {row['instances']} random instances"
+    return {
+        **{name: row[name] for name in COLUMNS if name in row},
+        "reported": "",
+        "figure": ", ".join(dict.fromkeys([row["figure"], "bound_claims"])),
+        "reason": reason if tested else "needs cvxpy, which is not installed",
+    }
 
 
 def markdown(claims: pd.DataFrame, scale: str, link: Link) -> str:

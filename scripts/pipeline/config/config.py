@@ -16,7 +16,16 @@ from pydantic import BaseModel, Field, ValidationError
 from nets.settings import NonNegative, PositiveFloat, Section
 from pipeline.config.errors import Mistakes, nearest
 from pipeline.config.layers import Location, Node, Origin, expand, leaves, node, overlay, plain
-from pipeline.config.rooms import PAPERS, Room, StudyAbout, TrainingAbout, find_rooms, find_trainings
+from pipeline.config.rooms import (
+    PAPERS,
+    Paper,
+    Room,
+    StudyAbout,
+    TrainingAbout,
+    find_papers,
+    find_rooms,
+    find_trainings,
+)
 from pipeline.config.training import BoundsJob, PlainSetup, Setup, TrainingJob, identity
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -60,6 +69,7 @@ class Config:
     studies: dict[str, dict[str, Section]]
     about_trainings: dict[str, TrainingAbout]
     about_studies: dict[str, StudyAbout]
+    papers: dict[str, Paper]
 
     @property
     def scale(self) -> str:
@@ -112,10 +122,13 @@ class Config:
         return identity(self.study(name))
 
     def departures(self, name: str) -> list[dict[str, Any]]:
-        """Settings of a training or study that differ from the paper: {setting, paper, here}."""
+        """What differs from the paper in a training or study: {setting, paper, here}."""
+        room = self.rooms.get(name)
+        always = {} if room is None else room.about.departs
         scales: Mapping[str, BaseModel] = self.studies.get(name) or self.trainings[name]
         paper, here = (dict(leaves(_stated(scales[scale]))) for scale in (PAPER, self.scale))
-        return [
+        stated = [{"setting": key} | pair.model_dump() for key, pair in always.items()]
+        return stated + [
             {"setting": key, "paper": paper.get(key), "here": here.get(key)}
             for key in sorted(paper | here)
             if paper.get(key) != here.get(key)
@@ -157,6 +170,7 @@ class _Loader:
 
     def load(self) -> Config:
         top = self._top_level()
+        papers = find_papers(self.papers, self.mistakes)
         rooms = find_rooms(self.papers, self.mistakes)
         stated = find_trainings(self.papers, rooms, self.mistakes)
         studies = {
@@ -172,10 +186,7 @@ class _Loader:
             like = about_trainings[name].like
             below = trainings.get(like, {}) if like else {}
             trainings[name] = scales_of(stated[name], below, overrides.get(name))
-        found_trainings = {
-            name: {scale: self._valid(_with_whole_variants(tree), Setup) for scale, tree in each.items()}
-            for name, each in trainings.items()
-        }
+        found_trainings = self._valid_trainings(trainings, about_trainings)
         found_studies = {
             name: {
                 scale: self._valid(tree, rooms[name].study_settings)
@@ -186,7 +197,7 @@ class _Loader:
         self._check_names(rooms, about_studies, stated)
         self.mistakes.raise_any()
         assert top is not None
-        return Config(top, rooms, found_trainings, found_studies, about_trainings, about_studies)
+        return Config(top, rooms, found_trainings, found_studies, about_trainings, about_studies, papers)
 
     def _top_level(self) -> TopLevel | None:
         tree = self._written(dict(self.raw), ())
@@ -267,11 +278,29 @@ class _Loader:
             depths[name] = depth(name)
         return sorted(stated, key=lambda name: (depths[name], name))
 
-    def _valid(self, tree: Node, model: type[Any]) -> Any:
+    def _valid_trainings(
+        self, trainings: Mapping[str, dict[str, Node]], about: Mapping[str, TrainingAbout]
+    ) -> dict[str, dict[str, Setup]]:
+        """Set-ups in their order; of one that is like a mistaken one only its own mistakes are told."""
+        found: dict[str, dict[str, Setup]] = {}
+        for name, scales in trainings.items():
+            like = about[name].like
+            if like is not None and like not in found:
+                found[name] = {}  # what it is like is a mistake, which is noted
+                continue
+            whole = like is None or len(found[like]) == len(SCALES)
+            valid = {
+                scale: self._valid(_with_whole_variants(tree), Setup, own_only=not whole)
+                for scale, tree in scales.items()
+            }
+            found[name] = {scale: setup for scale, setup in valid.items() if setup is not None}
+        return found
+
+    def _valid(self, tree: Node, model: type[Any], *, own_only: bool = False) -> Any:
         try:
             return model.model_validate(plain(tree))
         except ValidationError as error:
-            self.mistakes.add_all(error, tree, model)
+            self.mistakes.add_all(error, tree, model, own_only=own_only)
             return None
 
     def _check_names(

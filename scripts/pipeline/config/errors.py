@@ -33,13 +33,24 @@ class Mistakes:
         if problem not in self.problems:
             self.problems.append(problem)
 
-    def add_all(self, error: ValidationError, tree: Node, model: type[BaseModel]) -> None:
-        """Note what is wrong with ``tree``, which ``model`` does not accept."""
+    def add_all(
+        self, error: ValidationError, tree: Node, model: type[BaseModel], *, own_only: bool = False
+    ) -> None:
+        """Note what is wrong with ``tree``, which ``model`` does not accept.
+
+        With ``own_only``, what may only follow from mistakes further below is left out: keys that are
+        missing, and rules between keys.
+        """
         details = error.errors()
+        if own_only:
+            details = [d for d in details if d["type"] not in ("missing", "value_error")]
+        misnamed = {d["loc"][:-1] for d in details if d["loc"][-1:] == ("name",)}
         for detail in details:
             location = detail["loc"]
             if detail["type"] == "too_short" and _has_mistaken_items(location, details):
                 continue
+            if detail["type"] == "missing" and location[:-1] in misnamed:
+                continue  # of a section of another kind
             words = what_and_fix(detail, model)
             if detail["type"] == "value_error":  # a rule between keys: the same one in each set-up
                 if (location, words) in self._rules:

@@ -56,6 +56,13 @@ class About(Section):
     study: dict[str, Any] | None = Field(None, description="the room's own measurements, see below")
 
 
+class Paper(Section):
+    """A paper, or another collection of rooms: ``scripts/papers/PAPER/paper.yaml``."""
+
+    title: str = Field(description="its title")
+    source: str = Field(description="how its claims are cited in the table of claims")
+
+
 class TrainingAbout(Section):
     """What a training is, beside its set-up at each scale."""
 
@@ -97,9 +104,14 @@ class Room:
         return self.folder.name
 
     @property
+    def paper(self) -> str:
+        """Name of the folder that it lies in."""
+        return self.folder.parent.name
+
+    @property
     def package(self) -> str:
         """Its modules are in this package."""
-        return f"papers.{self.folder.parent.name}.{self.name}"
+        return f"papers.{self.paper}.{self.name}"
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -145,17 +157,15 @@ def shown(path: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def read_yaml(path: Path, mistakes: Mistakes) -> Node:
-    """The file as a layer; an empty one, and a mistake noted, where it is no YAML mapping."""
+def read_yaml(path: Path) -> Node:
+    """The file as a layer. Raises :class:`ConfigError` where it is no YAML mapping."""
     origin = Origin(shown(path), ())
     try:
         content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except yaml.YAMLError as error:
-        mistakes.add(f"{origin}: is no YAML: {' '.join(str(error).split())}")
-        content = {}
+        raise ConfigError([f"{origin.file}: is no YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(content, dict):
-        mistakes.add(f"{origin}: must be a mapping of keys to values")
-        content = {}
+        raise ConfigError([f"{origin.file}: must be a mapping of keys to values"])
     return node(content, origin)
 
 
@@ -164,13 +174,16 @@ def find_rooms(papers: Path, mistakes: Mistakes) -> dict[str, Room]:
     rooms: dict[str, Room] = {}
     for kind in KINDS:
         for path in sorted(papers.glob(f"*/*/{kind}.yaml")):
-            tree = read_yaml(path, mistakes)
+            tree = read_yaml(path)
             try:
                 about = About.model_validate(plain(tree))
             except ValidationError as error:
                 mistakes.add_all(error, tree, About)
                 continue
             room = Room(path.parent, kind, tree, about)
+            if not (path.parent.parent / "paper.yaml").exists():
+                missing = shown(path.parent.parent / "paper.yaml")
+                mistakes.add(f"{missing}: is missing; give it a title and a source")
             if room.name in rooms:
                 other = shown(rooms[room.name].folder)
                 mistakes.add(f"{shown(room.folder)}: {other} has the same name; rename one of them")
@@ -178,9 +191,21 @@ def find_rooms(papers: Path, mistakes: Mistakes) -> dict[str, Room]:
     return dict(sorted(rooms.items()))
 
 
+def find_papers(papers: Path, mistakes: Mistakes) -> dict[str, Paper]:
+    """All papers by the name of their folder."""
+    found = {}
+    for path in sorted(papers.glob("*/paper.yaml")):
+        tree = read_yaml(path)
+        try:
+            found[path.parent.name] = Paper.model_validate(plain(tree))
+        except ValidationError as error:
+            mistakes.add_all(error, tree, Paper)
+    return found
+
+
 def find_trainings(papers: Path, rooms: dict[str, Room], mistakes: Mistakes) -> dict[str, Node]:
     """What is stated about every training, by name."""
-    found = {path.stem: read_yaml(path, mistakes) for path in sorted(papers.glob(f"*/{SETUPS}/*.yaml"))}
+    found = {path.stem: read_yaml(path) for path in sorted(papers.glob(f"*/{SETUPS}/*.yaml"))}
     for room in rooms.values():
         if room.about.training is not None:
             if room.name in found:

@@ -10,7 +10,6 @@ from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     Field,
     StringConstraints,
@@ -28,7 +27,6 @@ from nets.settings import (
     PositiveFloat,
     Section,
 )
-from pipeline.config.errors import nearest
 
 # The settings themselves are parameters of the rules, so a new key here rebuilds nothing.
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -59,14 +57,7 @@ def _one_of(sections: dict[str, type[Section]]) -> Any:
 
 def _name_of(kind: str) -> Any:
     """The type of the name of a part."""
-
-    def known(name: str) -> str:
-        valid = parts.names(kind)
-        if name not in valid:
-            raise ValueError(f"{name!r} is not known{nearest(name, valid)}; use {' or '.join(valid)}")
-        return name
-
-    return Annotated[str, AfterValidator(known)]
+    return Literal[tuple(parts.names(kind))]  # type: ignore[valid-type]
 
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Generates docs/config.md, config.schema.json and departures.md from models and config.yaml.
+"""Generates docs/config.md, config.schema.json and departures.md from models, rooms and config.yaml.
 
 python -m pipeline.pages.config_reference
 """
@@ -13,69 +13,99 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.studies import Studies
-from pipeline.config.training import PAPER, Config, Experiment, ScaleName, Setup, load_config
+from pipeline.config.config import PAPER, SCALES, Config, TopLevel, load_config, names_of_setups
+from pipeline.config.errors import models_in
+from pipeline.config.rooms import About, Paper, StudyAbout, TrainingAbout, shown
+from pipeline.config.training import Setup
 from pipeline.provenance.files import write_text
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DOCS = ROOT / "docs"
 
 _INTRODUCTION = """\
 # Configuration reference
 
-Generated from `scripts/pipeline/config.py` by `make docs`; do not edit.
+Generated from the settings' classes by `make docs`; do not edit.
 
-All settings stand in `config.yaml`. They are checked before any job starts, and all mistakes are
-reported at once. Change a value there, in a file of your own (`snakemake --configfile mine.yaml ...`)
-or on the command line (`snakemake --config scale=paper ...`).
+`config.yaml` has what all figures share. What a figure trains and measures lies in its room,
+`scripts/papers/PAPER/NAME/`; trainings that several figures share lie in `scripts/papers/PAPER/setups/`.
+All settings are checked before any job starts, and all mistakes are told at once, with the file that
+holds them.
 
-An experiment is written out in full at the scale `paper`. The other scales inherit from it and state
-only what differs; the differences also stand in the JSON file beside each figure. A list is replaced
-as a whole, and so is a section whose `name` changes (a schedule of another kind, say; this works in
-`config.yaml` itself, not in a file on top, which Snakemake merges key by key).
+A set-up is written out in full at the scale `paper`. The other scales inherit from it and state only
+what differs; the differences also stand in the JSON file beside each figure and in
+[departures.md](departures.md). A list is replaced as a whole, and so is a section whose `name` changes
+(a schedule of another kind, say).
+
+To change a set-up without editing it, name what differs under `overrides`, in `config.yaml`, in a file
+of your own (`snakemake --configfile mine.yaml ...`) or on the command line, nested or with dots:
+
+```
+snakemake --config 'overrides={double_descent.laptop.widths: [16, 32], depth.laptop.seeds: 2}' -- figures
+```
 """
 
 
 _DEPARTURES = """\
 # Departures from the papers
 
-Generated from `config.yaml` by `make docs`; do not edit. The reasons stand in `config.yaml`, and the
-JSON file beside each figure holds the list for the scale it was drawn at.
+Generated from the rooms by `make docs`; do not edit. The reasons stand in the rooms' YAML files, and
+the JSON file beside each figure holds the list for the scale it was drawn at.
 """
+
+
+def load(scale: str) -> Config:
+    """The configuration at a scale."""
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    return load_config(raw | {"scale": scale})
 
 
 def reference() -> str:
     """The configuration reference in Markdown."""
-    parts = [_INTRODUCTION, _table("Top level", Config)]
-    parts.append(_table("`experiments.NAME`", Experiment))
-    parts.extend(_sections(Setup, "experiments.NAME.SCALE"))
-    parts.append(_table("`studies`", Studies))
-    for name, field in Studies.model_fields.items():
-        settings = _models_in(_models_in(field.annotation)[0].model_fields[PAPER].annotation)[0]
-        parts.extend(_sections(settings, f"studies.{name}.SCALE"))
+    config = load(PAPER)
+    parts = [_INTRODUCTION, _table("`config.yaml`", TopLevel)]
+    parts.append(_table("Rooms: `figure.yaml`, `table.yaml`, `study.yaml`", About))
+    parts.append(_table("Papers: `paper.yaml`", Paper))
+    parts.append(_table("Trainings: `training` of a room, or a file in `setups/`", TrainingAbout))
+    parts.append(_list_of_trainings(config))
+    parts.extend(_sections(Setup, "TRAINING.SCALE"))
+    parts.append(_table("Studies: `study` of a room", StudyAbout))
+    for name in config.studies:
+        parts.append(f"`{name}`: {config.about_studies[name].title}\n")
+        parts.extend(_sections(config.rooms[name].study_settings, f"{name}.SCALE"))
     return "\n".join(parts)
 
 
+def _list_of_trainings(config: Config) -> str:
+    rows = ["| training | what is trained | stated in |", "|---|---|---|"]
+    for name, about in config.about_trainings.items():
+        room = config.rooms.get(name)
+        own = room is not None and room.about.training is not None
+        file = shown(room.folder / f"{room.kind}.yaml") if room and own else _shared(name)
+        rows.append(f"| `{name}` | {about.title} | `{file}` |")
+    return "\n".join([*rows, ""])
+
+
+def _shared(name: str) -> str:
+    (path,) = (ROOT / "scripts" / "papers").glob(f"*/setups/{name}.yaml")
+    return shown(path)
+
+
 def schema() -> str:
-    """JSON schema for editors, in which every scale may leave out what it inherits."""
-    definition = Config.model_json_schema()
-    for section in definition["$defs"].values():
-        section.pop("required", None)
-    return json.dumps(definition, indent=2) + "\n"
+    """JSON schema of config.yaml for editors."""
+    return json.dumps(TopLevel.model_json_schema(), indent=2) + "\n"
 
 
 def departures() -> str:
-    """Every setting of config.yaml that differs from the paper, in Markdown."""
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    """Every setting that differs from the paper, in Markdown."""
+    configs = {scale: load(scale) for scale in SCALES if scale != PAPER}
     parts = [_DEPARTURES]
-    for experiment in [*raw["experiments"], *raw["studies"]]:
-        for scale in typing.get_args(ScaleName):
-            if scale != PAPER:
-                config = load_config(raw | {"scale": scale})
-                parts.append(f"## {experiment}, scale {scale}\n")
-                parts.append("| setting | paper | here |\n|---|---|---|")
-                parts.extend(_departure(row) for row in config.departures(experiment))
-                parts.append("")
+    for name in names_of_setups(load(PAPER)):
+        for scale, config in configs.items():
+            parts.append(f"## {name}, scale {scale}\n")
+            parts.append("| setting | paper | here |\n|---|---|---|")
+            parts.extend(_departure(row) for row in config.departures(name))
+            parts.append("")
     return "\n".join(parts)
 
 
@@ -87,7 +117,7 @@ def _departure(row: dict[str, Any]) -> str:
 def _sections(section: type[BaseModel], path: str) -> list[str]:
     parts = [_table(f"`{path}`", section)]
     for name, field in section.model_fields.items():
-        for inner in _models_in(field.annotation):
+        for inner in models_in(field.annotation):
             parts.extend(_sections(inner, f"{path}.{name}"))
     return parts
 
@@ -119,10 +149,12 @@ def _name(annotation: Any) -> str:
         return f"list of: {_name(typing.get_args(annotation)[0])}"
     if origin in (typing.Union, UnionType):
         options = typing.get_args(annotation)
-        if all(_models_in(option) for option in options):
+        if all(models_in(option) for option in options):
             return "section"
         return " or ".join("null" if o is NoneType else _name(o) for o in options)
-    if _models_in(annotation):
+    if models_in(annotation):
+        return "section"
+    if origin is dict or annotation is Any:
         return "section"
     return {int: "whole number", float: "number", bool: "true or false", str: "text"}[annotation]
 
@@ -132,12 +164,6 @@ def _limit(item: Any) -> str:
         if (value := getattr(item, attribute, None)) is not None:
             return f"{words} {value}"
     return ""
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for part in typing.get_args(annotation) for m in _models_in(part)]
 
 
 if __name__ == "__main__":

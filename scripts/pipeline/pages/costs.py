@@ -4,27 +4,24 @@ python -m pipeline.pages.costs [--machine TEXT]
 """
 
 import argparse
-import heapq
 import os
 import platform
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
-import yaml
 
-from pipeline.config.training import load_config
 from pipeline.pages.markdown import markdown
 from pipeline.provenance.files import write_text
-from pipeline.snakemake.setup import WorkflowSetup
+from pipeline.snakemake.private import PlannedJob, planned_jobs
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "costs.md"
 SCALE = "laptop"
-CORES = (2, 8)
 
 _INTRODUCTION = """\
 # What the figures cost
@@ -34,19 +31,12 @@ edit. Scale: {scale}. Machine: {machine}. Written: {day}.
 
 Core-seconds are the sum, over the jobs of a figure, of the seconds from start to end of the job times
 the cores that it holds. A job that several figures need counts for each of them, as shared, and once
-in the total. On a machine that does other work at the same time jobs take longer; processor time is
-what they really used. Memory is the largest resident set of one job. The time of Snakemake between
-jobs is not in here.
+in the total. The longest chain is the least time that any number of cores needs. On a machine that
+does other work at the same time jobs take longer; processor time is what they really used. Memory is
+the largest resident set of one job. The time of Snakemake between jobs is not in here.
 """
 
-
-@dataclass(frozen=True)
-class Job:
-    """A job, named by its benchmark file, and the jobs whose outputs it needs."""
-
-    name: str
-    needs: tuple[str, ...] = ()
-    threads: int = 1
+Jobs = Mapping[str, PlannedJob]
 
 
 @dataclass(frozen=True)
@@ -58,85 +48,41 @@ class Cost:
     memory_mb: float
 
 
-def jobs_of(setup: WorkflowSetup, target: str) -> dict[str, Job]:
-    """All jobs behind a figure or table for readers, by name."""
-    jobs: dict[str, Job] = {}
-    tables = [_table_jobs(setup, Path(path).stem, jobs) for path in setup.tables(target)]
-    kind = f"plot/{target}" if target in setup.figures else f"tabulate/{setup.config.scale}/{target}"
-    _add(jobs, Job(kind, tuple(tables)))
-    return jobs
+def behind(jobs: Jobs, target: str) -> dict[str, PlannedJob]:
+    """The jobs that ``target``, one of the files that they make, comes from."""
+    waiting = [name for name, job in jobs.items() if target in job.outputs]
+    found: dict[str, PlannedJob] = {}
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = jobs[name]
+            waiting += jobs[name].needs
+    return found
 
 
-def _table_jobs(setup: WorkflowSetup, table: str, jobs: dict[str, Job]) -> str:
-    """Add the jobs behind a table; the last one's name comes back."""
-    if table in setup.studies:
-        needs = [_data_job(path, jobs) for path in setup.study_arrays(table)]
-        for path in setup.study_files(table):
-            if path.endswith("labels.safetensors"):
-                needs.append(_labels_job(path, jobs))
-            elif path.endswith("checkpoints.safetensors"):
-                needs.append(_training_job(setup, path.removesuffix("/checkpoints.safetensors"), jobs))
-        return _add(
-            jobs, Job(f"study/{setup.config.scale}/{table}", tuple(needs), setup.study_threads(table))
-        )
-    experiment = table.removesuffix("_epochs")
-    needs = []
-    for run in setup.runs(experiment, ""):
-        folder = run.rstrip("/")
-        training = _training_job(setup, folder, jobs)
-        name = f"estimate_bounds/{folder.removeprefix('results/')}"
-        needs.append(_add(jobs, Job(name, (training,))))
-    return _add(jobs, Job(f"collect/{setup.config.scale}/{experiment}", tuple(needs)))
-
-
-def _training_job(setup: WorkflowSetup, folder: str, jobs: dict[str, Job]) -> str:
-    place = folder.removeprefix("results/")
-    _, *experiment, noise, _ = place.split("/")
-    variant = "/".join(experiment)
-    data = _data_job(setup.arrays(variant), jobs)
-    injected = _labels_job(setup.labels(variant, noise.removeprefix("noise~")), jobs)
-    return _add(jobs, Job(f"train/{place}", (data, injected)))
-
-
-def _labels_job(labels: str, jobs: dict[str, Job]) -> str:
-    name = labels.removeprefix("results/labels/").removesuffix("/labels.safetensors")
-    data = _add(jobs, Job(f"prepare_data/{name.split('/')[0]}"))
-    return _add(jobs, Job(f"inject_noise/{name}", (data,)))
-
-
-def _data_job(arrays: str, jobs: dict[str, Job]) -> str:
-    return _add(jobs, Job(f"prepare_data/{Path(arrays).parent.name}"))
-
-
-def _add(jobs: dict[str, Job], job: Job) -> str:
-    jobs[job.name] = job
-    return job.name
-
-
-def read_costs(folder: Path, names: Iterable[str]) -> dict[str, Cost]:
+def read_costs(root: Path, names: Iterable[str]) -> dict[str, Cost]:
     """Costs of the jobs that have run; a job that was over before it could be measured has none."""
     costs = {}
     for name in names:
-        path = folder / f"{name}.tsv"
-        if path.exists():
-            last = pd.read_csv(path, sep="\t").iloc[-1]
+        if (root / name).exists():
+            last = pd.read_csv(root / name, sep="\t").iloc[-1]
             numbers = [pd.to_numeric(last[c], errors="coerce") for c in ("s", "cpu_time", "max_rss")]
             costs[name] = Cost(*(0.0 if pd.isna(number) else float(number) for number in numbers))
     return costs
 
 
-def table_of_costs(jobs: Mapping[str, Mapping[str, Job]], costs: Mapping[str, Cost]) -> pd.DataFrame:
-    """A row per target and one for all; ``jobs`` are those of each target."""
+def table_of_costs(targets: Mapping[str, Jobs], costs: Mapping[str, Cost]) -> pd.DataFrame:
+    """A row per target and one for all; ``targets`` holds the jobs of each."""
     rows = []
-    for target, own in jobs.items():
-        others = {name for other, theirs in jobs.items() if other != target for name in theirs}
+    for target, own in targets.items():
+        others = {name for other, theirs in targets.items() if other != target for name in theirs}
         rows.append({"figure or table": f"`{target}`"} | _row(own, costs, shared=others))
-    together = {name: job for own in jobs.values() for name, job in own.items()}
+    together = {name: job for own in targets.values() for name, job in own.items()}
     rows.append({"figure or table": "**all, each job once**"} | _row(together, costs, shared=set()))
     return pd.DataFrame(rows)
 
 
-def _row(jobs: Mapping[str, Job], costs: Mapping[str, Cost], shared: set[str]) -> dict[str, str]:
+def _row(jobs: Jobs, costs: Mapping[str, Cost], shared: set[str]) -> dict[str, str]:
     run = [name for name in jobs if name in costs]
     missing = len(jobs) - len(run)
 
@@ -147,54 +93,21 @@ def _row(jobs: Mapping[str, Job], costs: Mapping[str, Cost], shared: set[str]) -
         "jobs": f"{len(jobs)}" + (f" ({missing} not run)" if missing else ""),
         "core-seconds": f"{core_seconds(run):,.0f}",
         "of these shared": f"{core_seconds(name for name in run if name in shared):,.0f}",
+        "longest chain (s)": f"{longest_chain(jobs, costs):,.0f}",
         "processor time (s)": f"{sum(costs[name].cpu_seconds for name in run):,.0f}",
         "peak memory (MB)": f"{max((costs[name].memory_mb for name in run), default=0):,.0f}",
     }
 
 
-def wall_seconds(jobs: Mapping[str, Job], costs: Mapping[str, Cost], cores: int) -> float:
-    """Time until all jobs are done, by list scheduling: whenever cores are free, the job with the
-    longest chain behind it starts. Jobs without a measurement take no time.
-    """
-    behind = _seconds_behind(jobs, costs)
-    waiting = {name: {need for need in job.needs if need in jobs} for name, job in jobs.items()}
-    running: list[tuple[float, str]] = []
-    now, free = 0.0, cores
-    while waiting or running:
-        ready = sorted((n for n, needs in waiting.items() if not needs), key=lambda n: -behind[n])
-        for name in ready:
-            threads = min(jobs[name].threads, cores)
-            if threads <= free:
-                free -= threads
-                del waiting[name]
-                heapq.heappush(running, (now + _seconds(costs, name), name))
-        now, done = heapq.heappop(running)
-        free += min(jobs[done].threads, cores)
-        for needs in waiting.values():
-            needs.discard(done)
-    return now
+def longest_chain(jobs: Jobs, costs: Mapping[str, Cost]) -> float:
+    """Seconds of the slowest sequence of jobs that wait for each other; unmeasured ones take none."""
 
+    @cache
+    def until_end_of(name: str) -> float:
+        own = costs[name].seconds if name in costs else 0.0
+        return own + max((until_end_of(need) for need in jobs[name].needs), default=0.0)
 
-def _seconds_behind(jobs: Mapping[str, Job], costs: Mapping[str, Cost]) -> dict[str, float]:
-    """Seconds of the longest chain of jobs that begins with each."""
-    after: dict[str, list[str]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        for need in job.needs:
-            if need in after:
-                after[need].append(job.name)
-    found: dict[str, float] = {}
-
-    def length(name: str) -> float:
-        if name not in found:
-            longest = max((length(one) for one in after[name]), default=0.0)
-            found[name] = _seconds(costs, name) + longest
-        return found[name]
-
-    return {name: length(name) for name in jobs}
-
-
-def _seconds(costs: Mapping[str, Cost], name: str) -> float:
-    return costs[name].seconds if name in costs else 0.0
+    return max((until_end_of(name) for name in jobs), default=0.0)
 
 
 def this_machine() -> str:
@@ -205,18 +118,12 @@ def this_machine() -> str:
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
-def page(setup: WorkflowSetup, folder: Path, machine: str, day: str) -> str:
-    """The page in Markdown, from the benchmark files in ``folder``."""
-    targets = [*setup.figures, *setup.reader_tables]
-    jobs = {target: jobs_of(setup, target) for target in targets}
-    together = {name: job for own in jobs.values() for name, job in own.items()}
-    costs = read_costs(folder, together)
-    lines = [_INTRODUCTION.format(scale=setup.config.scale, machine=machine, day=day)]
-    lines += [markdown(table_of_costs(jobs, costs)), "", "## Time in all", ""]
-    for cores in CORES:
-        minutes = wall_seconds(together, costs, cores) / 60
-        lines.append(f"- {cores} cores: {minutes:.0f} minutes")
-    lines += ["", _SIMULATION]
+def page(targets: Mapping[str, Jobs], root: Path, machine: str, day: str) -> str:
+    """The page in Markdown, from the benchmark files below ``root``."""
+    together = {name: job for own in targets.values() for name, job in own.items()}
+    costs = read_costs(root, together)
+    lines = [_INTRODUCTION.format(scale=SCALE, machine=machine, day=day)]
+    lines += [markdown(table_of_costs(targets, costs))]
     missing = Counter(_group(name) for name in together if name not in costs)
     if missing:
         lines += ["", "## Not run", "", "Left out of all sums:", ""]
@@ -224,19 +131,13 @@ def page(setup: WorkflowSetup, folder: Path, machine: str, day: str) -> str:
     return "\n".join([*lines, ""])
 
 
-def _group(name: str) -> str:
-    """The step and the experiment, study or figure of a job."""
-    return "/".join(name.split("/")[:3])
+def _group(benchmark: str) -> str:
+    """The rule of a job and what it is of."""
+    return "/".join(Path(benchmark).with_suffix("").parts[2:5])
 
 
 def _times(count: int) -> str:
     return "1 job" if count == 1 else f"{count} jobs"
-
-
-_SIMULATION = """\
-A simulation, not a measurement: the jobs above are placed on the cores in the order of the longest
-chain of jobs behind them, each as long as it took when it was measured. It
-knows nothing of memory, of jobs that slow each other down, and of the starting of jobs."""
 
 
 def main() -> None:
@@ -244,10 +145,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--machine", default=this_machine(), help="where the jobs ran, in words")
     arguments = parser.parse_args()
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
-    setup = WorkflowSetup(load_config(raw | {"scale": SCALE}))
-    found = page(setup, ROOT / "benchmarks" / "runs", arguments.machine, date.today().isoformat())
-    write_text(PAGE, found)
+    jobs = planned_jobs(ROOT, ("figures", "tables"), scale=SCALE)
+    drawn = [file for job in jobs.values() for file in job.outputs if file.endswith((".pdf", ".md"))]
+    targets = {Path(file).stem: behind(jobs, file) for file in sorted(drawn)}
+    write_text(PAGE, page(targets, ROOT, arguments.machine, date.today().isoformat()))
 
 
 if __name__ == "__main__":

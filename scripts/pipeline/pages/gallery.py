@@ -14,12 +14,13 @@ import yaml
 from PIL import Image
 
 from pipeline.claims.report import beside_paper, figures_of, markdown, read_claims
-from pipeline.config.training import load_config
+from pipeline.config.config import load_config
+from pipeline.config.rooms import Room
 from pipeline.pages.costs import SCALE, this_machine
 from pipeline.provenance.files import write_bytes, write_text
 from pipeline.snakemake.setup import WorkflowSetup
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 LARGEST_PICTURE = 150_000
 """Bytes."""
@@ -37,38 +38,37 @@ Each picture is a target (`make figures/NAME.pdf`). Verdicts are computed by the
 """
 
 
-def gallery(root: Path, figures: list[str], claims: pd.DataFrame, about: dict[str, str]) -> str:
+def gallery(root: Path, rooms: list[Room], claims: pd.DataFrame, about: dict[str, str]) -> str:
     """The page in Markdown, for the pictures that are in docs/figures/ below ``root``."""
     parts = [_INTRODUCTION.format(**about)]
-    for name in figures:
+    for room in rooms:
+        name = room.name
         parts.append(f"## `{name}`\n")
         if _picture(root, name).exists():
-            parts.append(f"![{_plain(_first_sentence(root, name))}](figures/{name}.png)\n")
+            parts.append(f"![{_plain(_first_sentence(room))}](figures/{name}.png)\n")
             scale = _scale(root, name)
             if scale not in ("", about["scale"]):
                 parts.append(f"**Drawn at {scale} scale.**\n")
         else:
             parts.append("Not drawn yet.\n")
-        parts.append(f"{_shown(root, name)}\n")
+        parts.append(f"{_shown(room)}\n")
         own = [name in figures_of(entry) for entry in claims["figure"]]
         parts += [*_verdicts(claims[own]), ""]
     return "\n".join(parts)
 
 
-def _shown(root: Path, name: str) -> str:
+def _shown(room: Room) -> str:
     """What the figure shows here, if somebody has looked at it, and its caption."""
-    caption = _caption(root, name)
-    seen = root / "docs" / "gallery" / f"{name}.txt"
-    return f"{seen.read_text().strip()}\n\n*{caption}*" if seen.exists() else caption
+    caption = _caption(room)
+    return f"{room.about.shows.strip()}\n\n*{caption}*" if room.about.shows else caption
 
 
-def _caption(root: Path, name: str) -> str:
-    path = root / "docs" / "captions" / f"{name}.txt"
-    return " ".join(path.read_text().split()).replace("*", "\\*") if path.exists() else "No caption."
+def _caption(room: Room) -> str:
+    return " ".join(room.about.caption.split()).replace("*", "\\*") or "No caption."
 
 
-def _first_sentence(root: Path, name: str) -> str:
-    return _caption(root, name).split(". ")[0].rstrip(".")
+def _first_sentence(room: Room) -> str:
+    return _caption(room).split(". ")[0].rstrip(".")
 
 
 def _plain(text: str) -> str:
@@ -143,7 +143,10 @@ def write_pages(root: Path, setup: WorkflowSetup, machine: str, day: str) -> Non
     if not path.exists():
         raise SystemExit(f"{path} is missing; make it with: make claims SCALE={scale}")
     claims = read_claims(path)
-    write_text(root / "docs" / "gallery.md", gallery(root, setup.figures, claims, about))
+    write_text(
+        root / "docs" / "gallery.md",
+        gallery(root, [setup.room(name) for name in setup.figures], claims, about),
+    )
     write_text(root / "docs" / "claims.md", claims_page(root, claims, about))
 
 

@@ -11,7 +11,7 @@ from lipbounds.bounds.graph import HANDLERS
 from lipbounds.bounds.rules import RULES
 from pipeline.provenance.files import write_text
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "rules.md"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "rules.md"
 
 _INTRODUCTION = """\
 # Layer rules

@@ -10,12 +10,19 @@ and depend on what they must contain, and they are made again when a job needs t
 **No rate limit on this machine.** For the sake of a limit that is of use on clusters only, every job
 that ends starts one more timer that wakes the scheduler each second for good: after 150 jobs that
 took a fifth of a core. Options can raise the limit and not remove the timers.
+
+**Which jobs there are.** The API runs workflows and prints plans; it does not return them.
 """
 
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from snakemake.api import SnakemakeApi
+from snakemake.settings.enums import Quietness
+from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
 from pipeline.provenance.files import write_text
 
@@ -53,3 +60,38 @@ def lift_rate_limit(workflow: Any) -> None:
     """Let a call that runs its jobs on this machine start them without a limit per second."""
     if workflow.local_exec and workflow.scheduler is not None:
         workflow.scheduler.job_rate_limiter = None
+
+
+class PlannedJob(NamedTuple):
+    """A job behind some target: the file with its cost, its cores, its outputs, and what it needs."""
+
+    benchmark: str
+    threads: int
+    outputs: tuple[str, ...]
+    needs: tuple[str, ...]  # benchmark files of the jobs whose outputs it takes
+
+
+def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict[str, PlannedJob]:
+    """The jobs behind ``targets`` by their benchmark files, as a dry run in ``folder`` would have them.
+
+    Jobs that are done count too; rules that only collect targets do not.
+    """
+    with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
+        workflow = api.workflow(
+            resource_settings=ResourceSettings(cores=2),
+            config_settings=ConfigSettings(config=config),
+            snakefile=folder / "Snakefile",
+            workdir=folder,
+        )
+        workflow.dag(DAGSettings(targets=frozenset(targets))).execute_workflow(executor="dryrun")
+        dag = workflow._workflow.dag
+        return {
+            str(job.benchmark): PlannedJob(
+                str(job.benchmark),
+                int(job.threads),
+                tuple(map(str, job.output)),
+                tuple(sorted(str(need.benchmark) for need in dag.dependencies[job] if need.benchmark)),
+            )
+            for job in dag.jobs
+            if job.benchmark
+        }

@@ -213,10 +213,32 @@ class WorkflowSetup:
         return [paths.table(self.config.scale, table) for table in self.room(name).tables]
 
     @property
-    def all_tables(self) -> list[str]:
-        """Every tidy table that some figure or table for readers is made from."""
-        names = [*self.figures, *self.reader_tables]
-        return sorted({table for name in names for table in self.tables(name)})
+    def all_facts(self) -> list[str]:
+        """The facts of every figure and table for readers."""
+        names = sorted([*self.figures, *self.reader_tables])
+        return [paths.facts(self.config.scale, name) for name in names]
+
+    def _claim_sources(self) -> list[dict[str, str]]:
+        found = []
+        for name in sorted([*self.figures, *self.reader_tables]):
+            room = self.config.rooms[name]
+            source = self.config.papers[room.paper].source
+            found.append({"module": room.drawing, "figure": name, "source": source})
+        for paper, about in self.config.papers.items():
+            if (SCRIPTS / "papers" / paper / "claims.py").exists():
+                module = f"papers.{paper}.claims"
+                found.append({"module": module, "figure": "", "source": about.source})
+        return found
+
+    @property
+    def claim_sources(self) -> str:
+        """Modules with claims, figures whose facts they judge, and whose claims they are, as JSON."""
+        return json.dumps(self._claim_sources())
+
+    @property
+    def claims_code(self) -> str:
+        """Fingerprint of all claims."""
+        return self.code("judge_claims", [one["module"] for one in self._claim_sources()])
 
     def figure_caption(self, figure: str) -> str:
         """Caption of a figure in the report, with the scale it is drawn at."""
@@ -253,7 +275,7 @@ class WorkflowSetup:
                     code[f"estimate_bounds {variant}"] = self.bounds_code(variant)
             else:
                 code[f"study {source}"] = self.study_code(source)
-        command = "draw" if self.room(name).kind == "figure" else "tabulate"
+        command = "draw" if self.room(name).kind == "figure" else "make_table"
         code[command] = self.drawing_code(command, name)
         return json.dumps(code)
 
@@ -269,10 +291,7 @@ class WorkflowSetup:
         return list(dict.fromkeys(found))
 
     def _departures(self, source: str) -> list[dict[str, Any]]:
-        room = self.config.rooms.get(source)
-        always = room.about.departs if room is not None else {}
-        stated = [{"setting": key} | pair.model_dump() for key, pair in always.items()]
-        return [{"of": source} | row for row in [*stated, *self.config.departures(source)]]
+        return [{"of": source} | row for row in self.config.departures(source)]
 
     def _settings(self, source: str) -> dict[str, Any]:
         if source in self.config.studies:

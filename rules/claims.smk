@@ -9,7 +9,7 @@ OUTPUTS:
 """
 
 
-rule tabulate:
+rule make_table:
     input:
         table=lambda w: SETUP.tables(w.table),
         facts=lambda w: facts(SETUP.config.scale, w.table),
@@ -22,9 +22,9 @@ rule tabulate:
         ),
         sidecar="results/{scale}/tables/{table}.json",
     log:
-        "logs/tabulate/{scale}/{table}.log",
+        "logs/make_table/{scale}/{table}.log",
     benchmark:
-        "benchmarks/runs/tabulate/{scale}/{table}.tsv"
+        "benchmarks/runs/make_table/{scale}/{table}.tsv"
     localrule: True
     conda:
         "../envs/environment.yaml"
@@ -35,7 +35,7 @@ rule tabulate:
     message:
         "Writing the table {wildcards.table}"
     shell:
-        "python scripts/tabulate.py --module {params.module} --table {input.table:q} "
+        "python scripts/make_table.py --module {params.module} --table {input.table:q} "
         "--facts {input.facts:q} --context {params.context:q} --code {params.code:q} "
         "--markdown {output.markdown:q} "
         "--sidecar {output.sidecar:q} --log {log:q}"
@@ -43,7 +43,7 @@ rule tabulate:
 
 rule judge_claims:
     input:
-        table=SETUP.all_tables,
+        facts=SETUP.all_facts,
     output:
         claims=report(
             "results/{scale}/claims.csv",
@@ -60,11 +60,12 @@ rule judge_claims:
     conda:
         "../envs/environment.yaml"
     params:
-        code=SETUP.code("judge_claims"),
+        sources=SETUP.claim_sources,
+        code=lambda w: SETUP.claims_code,
     message:
         "Judging the papers' claims"
     shell:
-        "python scripts/judge_claims.py --table {input.table:q} --scale {wildcards.scale} "
+        "python scripts/judge_claims.py --facts {input.facts:q} --sources {params.sources:q} --scale {wildcards.scale} "
         "--claims {output.claims:q} --markdown {output.markdown:q} --log {log:q}"
 
 

@@ -1,0 +1,100 @@
+"""What a claim is: a statement of a paper, and a rule that judges it by the facts of figures."""
+
+import importlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from pipeline.claims.findings import Finding, UntestedError, attempt
+
+Facts = Mapping[str, Any]
+"""The facts of one figure, as its ``measure`` has returned them."""
+
+Rule = Callable[..., Finding]
+"""From the facts of the claim's own figure, and of those in ``also``, to a finding."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement that facts can speak against; the rule's docstring is what readers see.
+
+    ``reported`` is the paper's number, ``unit`` what the estimate is. ``source`` is empty for the paper
+    in whose folder the claim stands, ``figures`` for the figure in whose room it does.
+    """
+
+    name: str
+    statement: str
+    reported: str
+    unit: str
+    rule: Rule
+    source: str = ""
+    figures: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def explanation(self) -> str:
+        """How the verdict is reached, in words."""
+        return " ".join((self.rule.__doc__ or "").split())
+
+    def judged(self, own: str, facts: Mapping[str, Facts]) -> Finding:
+        """What the facts say; never an error for facts that are missing."""
+        return attempt(self._judge, own, facts)
+
+    def _judge(self, own: str, facts: Mapping[str, Facts]) -> Finding:
+        needed = [*([own] if own else []), *self.also]
+        missing = [name for name in needed if name not in facts]
+        if missing:
+            raise UntestedError(f"there are no facts of {', '.join(missing)}")
+        return self.rule(*(facts[name] for name in needed))
+
+
+def claim(
+    name: str,
+    statement: str,
+    *,
+    reported: str = "no number",
+    unit: str = "",
+    source: str = "",
+    figures: Iterable[str] = (),
+    also: Iterable[str] = (),
+) -> Callable[[Rule], Claim]:
+    """Make a claim of a function of facts.
+
+    Parameters
+    ----------
+    name
+        C1, N2 and the like: a letter and a number, which give the order in the table.
+    statement
+        What is claimed, as a sentence without its full stop.
+    reported
+        The paper's number.
+    unit
+        What the estimate is.
+    source
+        Whose claim it is, where it is not that of the paper in whose folder it stands.
+    figures
+        Figures that show it, where it is not only that of the room.
+    also
+        Other figures whose facts the rule takes behind those of its own.
+    """
+
+    def of(rule: Rule) -> Claim:
+        return Claim(name, statement, reported, unit, rule, source, tuple(figures), tuple(also))
+
+    return of
+
+
+def claims_in(module: ModuleType) -> Iterator[Claim]:
+    """All claims of a module."""
+    return (value for value in vars(module).values() if isinstance(value, Claim))
+
+
+def order(name: str) -> tuple[str, int]:
+    """Where a claim stands in the table: by letter, then by number."""
+    return name[:1], int(name[1:]) if name[1:].isdigit() else 0
+
+
+def import_claims(module: str) -> list[Claim]:
+    """All claims of a module, by its name."""
+    return sorted(claims_in(importlib.import_module(module)), key=lambda one: order(one.name))
