@@ -20,7 +20,6 @@ from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
 from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
-from pipeline.snakemake.setup import data_code, noise_code  # noqa: E402
 from pipeline.snakemake.workflow import prepare_workflow  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)

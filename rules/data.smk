@@ -7,8 +7,8 @@ OUTPUTS:
     results/data/{dataset}/manifest.json                                 source, shapes, checksums
     results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors   noisy y_train, y_test
 
-Jobs name these as ancient and depend on what they must contain: made again with the same bytes, they
-bring about nothing else.
+What data must contain is declared and checked, so the program that makes them is no reason to make
+them again.
 """
 
 
@@ -26,7 +26,7 @@ rule prepare_data:
     conda:
         "../envs/environment.yaml"
     params:
-        code=lambda w: data_code(w.dataset),
+        content=lambda w: SETUP.data_identity(w.dataset),
     message:
         "Preparing {wildcards.dataset}"
     shell:
@@ -36,7 +36,7 @@ rule prepare_data:
 
 rule inject_noise:
     input:
-        arrays=ancient("results/data/{dataset}/arrays.safetensors"),
+        arrays="results/data/{dataset}/arrays.safetensors",
     output:
         labels="results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors",
     log:
@@ -50,7 +50,7 @@ rule inject_noise:
         "../envs/environment.yaml"
     params:
         data=lambda w: SETUP.data_identity(w.dataset),
-        code=lambda w: noise_code(w.kind),
+        code=lambda w: SETUP.noise_code(w.kind),
     message:
         "Injecting {wildcards.noise} % label noise ({wildcards.kind}) into {wildcards.dataset}"
     shell:

@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 from tests.conftest import Project
 from tests.dag.test_dag import build
+
+from pipeline.provenance.fingerprint import forget
 
 STAND_IN = """\
 # writes every missing file that it is given a path of
@@ -65,13 +68,15 @@ def test_nothing_is_due_when_nothing_is_missing(copy, monkeypatch):
 
 
 RUN = "smoke/double_descent/noise~0/width~80"
-FROM_BOUNDS = [("collect", ""), ("estimate_bounds", "80"), ("plot", "")]
+DRAWN = [("draw", ""), ("measure", "")]
+FROM_BOUNDS = [("collect", ""), ("draw", ""), ("estimate_bounds", "80"), ("measure", "")]
 
 
 @pytest.mark.parametrize(
     ("file", "expected"),
     [
-        ("smoke/tables/double_descent.csv", [("collect", ""), ("plot", "")]),
+        ("smoke/facts/double_descent.json", DRAWN),
+        ("smoke/tables/double_descent.csv", [("collect", ""), *DRAWN]),
         (f"{RUN}/bounds.csv", FROM_BOUNDS),
         (f"{RUN}/checkpoints.safetensors", [*FROM_BOUNDS, ("train", "80")]),
         (f"{RUN}/run.json", [*FROM_BOUNDS, ("train", "80")]),
@@ -83,16 +88,42 @@ def test_a_removed_file_and_what_depends_on_it_are_made_again(copy, monkeypatch,
     assert due(copy, monkeypatch) == expected
 
 
-def test_removed_labels_concern_every_training(copy, monkeypatch):
-    remove(copy, "labels/mnist1d/pair_swap~42/noise~0/labels.safetensors")
-    rules = {rule for rule, _ in due(copy, monkeypatch)}
-    assert rules == {"inject_noise", "train", "estimate_bounds", "collect", "plot"}
+@pytest.mark.parametrize(
+    "file",
+    ["labels/mnist1d/pair_swap~42/noise~0/labels.safetensors", "data/mnist1d/arrays.safetensors"],
+)
+def test_removed_data_are_no_reason_to_train(copy, monkeypatch, file):
+    """They can be made again with the same bytes, and are when a job needs them."""
+    remove(copy, file)
+    assert due(copy, monkeypatch) == []
 
 
-def test_removed_data_concern_everything(copy, monkeypatch):
-    remove(copy, "data/mnist1d/arrays.safetensors")
-    workflow = build(copy, monkeypatch, TARGETS, scale="smoke")
-    assert all(workflow.dag.needrun(job) for job in workflow.dag.jobs)
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("scripts/nets/data/mnist1d.py", "classes=10", "classes=5 + 5"),
+        ("scripts/prepare_data.py", "str(a.dtype)", "a.dtype.name"),
+        ("scripts/inject_noise.py", '"%s noise of', '"noise %s of'),
+    ],
+)
+def test_how_data_are_made_is_no_reason_to_make_them_again(copy, monkeypatch, file, old, new):
+    """Data are what their checksum says, which is declared and checked."""
+    copy.edit(file, old, new)
+    forget()
+    assert due(copy, monkeypatch) == []
+
+
+@pytest.mark.parametrize("file", ["data/mnist1d/arrays.safetensors", f"{RUN}/run.json"])
+def test_newer_files_with_the_same_bytes_bring_about_nothing(copy, monkeypatch, file):
+    later = time.time() + 100
+    os.utime(copy.folder / "results" / file, (later, later))
+    assert due(copy, monkeypatch) == []
+
+
+def test_noise_that_is_made_otherwise_trains_again(copy, monkeypatch):
+    copy.edit("scripts/nets/noise/pair_swap.py", "percent // 100 // 2", "percent // 50 // 4")
+    forget()
+    assert {rule for rule, _ in due(copy, monkeypatch)} >= {"inject_noise", "train"}
 
 
 def test_a_file_behind_another_figure_is_left_alone(copy, monkeypatch):

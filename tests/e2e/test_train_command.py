@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config.training import load_config
+from pipeline.config.config import load_config
+from pipeline.config.training import identity
 
 pytestmark = pytest.mark.slow
 
@@ -41,13 +42,14 @@ def data(tmp_path_factory):
 def settings(**training):
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     raw["scale"] = "smoke"
-    raw["experiments"]["double_descent"]["smoke"]["training"] |= {
+    changed = {
         "max_epochs": 800,
         "record_every": 50,
         "keep_epochs": [100],
         "target_gradient_norm": 1e-9,
     } | training
-    return load_config(raw).training_job("double_descent")
+    raw["overrides"] = {"double_descent.smoke.training": changed}
+    return identity(load_config(raw).training_job("double_descent"))
 
 
 def command(data, folder, *extra, **training):

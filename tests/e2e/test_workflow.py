@@ -19,6 +19,9 @@ RESULTS = "results/smoke/double_descent/noise~0"
 BOUNDS = f"{RESULTS}/width~80/bounds.csv"
 STATES = f"{RESULTS}/*/.resume-*.safetensors"
 TABLE = "results/smoke/tables/double_descent.csv"
+FACTS = "results/smoke/facts/double_descent.json"
+SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
+DRAWN = {"measure": 1, "draw": 1}
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +41,7 @@ def copy_of_finished(finished, tmp_path):
 def reproducible(project):
     """Everything that must come out the same each time, by path."""
     patterns = (f"{RESULTS}/*/[!.]*.safetensors", f"{RESULTS}/*/history.csv", f"{RESULTS}/*/run.json")
-    patterns += ("results/smoke/tables/*.csv", "figures/*")
+    patterns += ("results/smoke/tables/*.csv", "results/smoke/facts/*.json", "figures/[!.]*")
     return {
         str(path.relative_to(project.folder)): path.read_bytes()
         for pattern in patterns
@@ -63,7 +66,8 @@ def test_figure_table_and_sidecar_are_made(finished):
     sidecar = json.loads(made["figures/double_descent.json"])
     assert sidecar["scale"] == "smoke"
     assert set(sidecar["inputs"]) == {
-        "results/smoke/tables/double_descent.csv",
+        TABLE,
+        FACTS,
         "scripts/style.mplstyle",
     }
     assert {d["setting"] for d in sidecar["departures_from_the_paper"]} >= {"widths", "seeds"}
@@ -88,30 +92,32 @@ def test_rebuilding_everything_gives_the_same_bytes(copy_of_finished, finished):
 @pytest.mark.parametrize(
     ("file", "old", "new", "rules"),
     [
-        ("scripts/style.mplstyle", "font.size: 8", "font.size: 9", {"plot": 1}),
-        ("scripts/pipeline/figures.py", "alpha=0.18", "alpha=0.2", {"plot": 1}),
-        ("scripts/pipeline/progress.py", "%s  epoch", "%s epoch", {}),
-        ("scripts/lipschitz/training/run.py", '"""One epoch of updates, then', '"""An epoch, then', {}),
+        ("scripts/style.mplstyle", "font.size: 8", "font.size: 9", {"draw": 1}),
+        ("scripts/pipeline/figures/looks.py", "alpha=0.18", "alpha=0.2", DRAWN),
+        ("scripts/pipeline/jobs/progress.py", "%s  epoch", "%s epoch", {}),
+        ("scripts/nets/training/run.py", '"""One epoch of updates, then', '"""An epoch, then', {}),
+        ("scripts/nets/training/losses/mean_squared_error.py", "mul_(2)", "mul_(3)", {}),
+        ("rules/train.smk", "python scripts/train.py --arrays", "python  scripts/train.py --arrays", {}),
         ("config.yaml", "save_every: 20", "save_every: 3", {}),
-        ("config.yaml", "threshold_width: 80", "threshold_width: 90", {"plot": 1}),
+        (SWEEP, "threshold_width: 80", "threshold_width: 90", DRAWN),
         (
-            "scripts/lipschitz/operator_norm/certificate.py",
+            "scripts/lipbounds/operator_norm/certificate.py",
             "slack *= 2",
             "slack *= 3",
-            {"estimate_bounds": 3, "collect": 1, "plot": 1},
+            {"estimate_bounds": 3, "collect": 1} | DRAWN,
         ),
         (
-            "config.yaml",
+            SWEEP,
             "widths: [16, 80, 256]",
             "widths: [16, 80, 256, 64]",
-            {"train": 1, "estimate_bounds": 1, "collect": 1, "plot": 1},
+            {"train": 1, "estimate_bounds": 1, "collect": 1} | DRAWN,
         ),
-        ("config.yaml", "widths: [16, 80, 256]", "widths: [256, 16, 80]", {"plot": 1}),
+        (SWEEP, "widths: [16, 80, 256]", "widths: [256, 16, 80]", DRAWN),
         (
-            "config.yaml",
+            SWEEP,
             "max_epochs: 150",
             "max_epochs: 160",
-            {"train": 3, "estimate_bounds": 3, "collect": 1, "plot": 1},
+            {"train": 3, "estimate_bounds": 3, "collect": 1} | DRAWN,
         ),
     ],
 )
@@ -123,9 +129,10 @@ def test_an_edit_rebuilds_what_depends_on_it(copy_of_finished, file, old, new, r
 @pytest.mark.parametrize(
     ("files", "rules"),
     [
-        ([FIGURE], {"plot": 1}),
-        ([FIGURE, TABLE], {"collect": 1, "plot": 1}),
-        ([FIGURE, TABLE, BOUNDS], {"estimate_bounds": 1, "collect": 1, "plot": 1}),
+        ([FIGURE], {"draw": 1}),
+        ([FIGURE, FACTS], DRAWN),
+        ([FIGURE, TABLE], {"collect": 1} | DRAWN),
+        ([FIGURE, TABLE, BOUNDS], {"estimate_bounds": 1, "collect": 1} | DRAWN),
     ],
 )
 def test_missing_files_are_made_again(copy_of_finished, files, rules):
@@ -139,7 +146,7 @@ def longer(finished, tmp_path):
     """A project whose trainings take long enough to be interrupted."""
     project = Project.copy_to(tmp_path)
     project.edit("config.yaml", "save_every: 20", "save_every: 0.2")
-    project.edit("config.yaml", "max_epochs: 150", "max_epochs: 1200")
+    project.edit(SWEEP, "max_epochs: 150", "max_epochs: 1200")
     return project
 
 
@@ -221,19 +228,12 @@ def test_two_calls_in_one_folder_are_refused(longer):
 
 
 def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
-    config = project.folder / "config.yaml"
-    before, rest = config.read_text().split("    smoke:", 1)
-    smoke, after = rest.split("  double_descent_mse:", 1)
-    for old, new in (
-        ("widths: [16, 80, 256]", "widths: [16, 32]"),
-        ("max_epochs: 150", "max_epochs: 20\n        clip_norm: null"),
-        ("min_epochs: 40", "min_epochs: 0"),
-        ("warmup_updates: 80", "warmup_updates: 1"),
-        ("learning_rate: 0.2", "learning_rate: 1.0e+38"),
-    ):
-        assert old in smoke
-        smoke = smoke.replace(old, new)
-    config.write_text(f"{before}    smoke:{smoke}  double_descent_mse:{after}")
+    project.edit(
+        "config.yaml",
+        "overrides: {}",
+        "overrides: {double_descent.smoke: {widths: [16, 32], training: {max_epochs: 20, min_epochs: 0, "
+        "clip_norm: null, schedule.warmup_updates: 1, learning_rate: 1.0e+38}}}",
+    )
     project.snakemake(*RUN)
     table = (project.folder / "results/smoke/tables/double_descent.csv").read_text()
     assert table.count("diverged") == 8

@@ -4,8 +4,8 @@
 something has to be made from it, so one that was deleted stays missing while the figure behind it is
 there. Here a missing file is struck from Snakemake's record of every result that was made from it.
 Snakemake then finds that the result has to be made from other files than it was, and makes it again,
-and so the missing file first. Prepared data and labels are left alone: jobs name them as ``ancient``
-and depend on what they must contain, and they are made again when a job needs them.
+and so the missing file first. Prepared data and labels are left alone: what
+they must contain is known, and they are made again when a job needs them.
 
 **No rate limit on this machine.** For the sake of a limit that is of use on clusters only, every job
 that ends starts one more timer that wakes the scheduler each second for good: after 150 jobs that

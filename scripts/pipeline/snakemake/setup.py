@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -27,6 +28,7 @@ class WorkflowSetup:
     """The checked configuration, and the paths and parameters that rules derive from it."""
 
     config: Config
+    scripts: Path = SCRIPTS
 
     # ------------------------------------------------------------------ names
 
@@ -62,7 +64,11 @@ class WorkflowSetup:
 
     def code(self, command: str, modules: Iterable[str] = ()) -> str:
         """Fingerprint of a command in scripts/ with modules that it imports by name."""
-        return _fingerprint(command, tuple(sorted(set(modules))))
+        return _fingerprint(self.scripts, command, tuple(sorted(set(modules))))
+
+    def noise_code(self, kind: str) -> str:
+        """Fingerprint of how labels are changed."""
+        return self.code("inject_noise", [parts.module_name("noise", kind)])
 
     def data_identity(self, *names: str) -> str:
         """What prepared arrays must contain, by checksum, however they came about."""
@@ -72,7 +78,7 @@ class WorkflowSetup:
         """What labels depend on."""
         setup = self.config.setup(training)
         kind = setup.label_noise.kind
-        code = self.code("inject_noise", [parts.module_name("noise", kind)])
+        code = self.noise_code(kind)
         return f"{self.data_identity(setup.dataset)} {code} {kind}~{setup.label_noise.seed} {noise} %"
 
     def training_job(self, training: str) -> TrainingJob:
@@ -225,7 +231,7 @@ class WorkflowSetup:
             source = self.config.papers[room.paper].source
             found.append({"module": room.drawing, "figure": name, "source": source})
         for paper, about in self.config.papers.items():
-            if (SCRIPTS / "papers" / paper / "claims.py").exists():
+            if (self.scripts / "papers" / paper / "claims.py").exists():
                 module = f"papers.{paper}.claims"
                 found.append({"module": module, "figure": "", "source": about.source})
         return found
@@ -306,21 +312,11 @@ def _variant(run: dict[str, Any]) -> str:
 
 
 @cache
-def _fingerprint(command: str, modules: tuple[str, ...]) -> str:
-    files = [SCRIPTS.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
-    return fingerprint([SCRIPTS / f"{command}.py", *files])
+def _fingerprint(scripts: Path, command: str, modules: tuple[str, ...]) -> str:
+    files = [scripts.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
+    return fingerprint([scripts / f"{command}.py", *files], scripts)
 
 
 @cache
 def _checksum(dataset: str) -> str:
     return str(parts.load("data", dataset).DATASET.sha256)
-
-
-def data_code(dataset: str) -> str:
-    """Fingerprint of how a data set is made."""
-    return _fingerprint("prepare_data", (parts.module_name("data", dataset),))
-
-
-def noise_code(kind: str) -> str:
-    """Fingerprint of how labels are changed."""
-    return _fingerprint("inject_noise", (parts.module_name("noise", kind),))

@@ -25,7 +25,9 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
     explanation and no traceback.
     """
     try:
-        setup = WorkflowSetup(load_config(raw_config, where=_Sources(workflow)))
+        scripts = Path(workflow.basedir) / "scripts"
+        config = load_config(raw_config, scripts / "papers", _Sources(workflow))
+        setup = WorkflowSetup(config, scripts)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:

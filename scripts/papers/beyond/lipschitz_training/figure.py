@@ -14,7 +14,7 @@ from pipeline.figures.room import Context, Facts, Tables, only
 _BOUNDS = ("c_upper", "c_lower", "c_avg")
 _GAP = 5.0
 """Factor between the least strength above 0 and where strength 0 stands on the logarithmic axis."""
-_ROOM = 1.35
+_SPACE = 1.35
 """Least factor between bounds whose strengths are both written down."""
 
 
@@ -31,7 +31,7 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """Four panels, from :func:`prepared` rows."""
+    """Bounds, loss and accuracy by strength of the penalty, and loss against the certified bound."""
     data = prepared(only(tables))
     figure, panels = plt.subplot_mosaic(
         [["bounds", "loss"], ["accuracy", "trade-off"]], figsize=(6.9, 4.8), layout="constrained"
@@ -46,14 +46,14 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     for name in ("test", "train"):
         draw_seeds(panels["loss"], shown, "position", f"{name}_loss", LOOKS[name])
         draw_seeds(panels["accuracy"], shown, "position", f"{name}_accuracy", LOOKS[name])
-        _draw_trade_off(panels["trade-off"], data, name)
+        _draw_trade_off(panels["trade-off"], data, facts, name)
     for name in ("bounds", "loss", "trade-off"):
         plain_log_axis(panels[name])
     for name in ("bounds", "loss", "accuracy"):
         _strength_axis(panels[name], data)
         mark_diverged(panels[name], data, "position")
     _plain_log_x(panels["trade-off"])
-    _name_strengths(panels["trade-off"], data)
+    _name_strengths(panels["trade-off"], facts)
     panels["bounds"].set(title="a", ylabel="bound (logits per unit of input)")
     panels["loss"].set(title="b", ylabel="cross-entropy (nats)")
     panels["accuracy"].set(title="c", ylabel="accuracy (%)")
@@ -97,24 +97,24 @@ def _strength_axis(axes: Axes, data: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _draw_trade_off(axes: Axes, data: pd.DataFrame, name: str) -> None:
+def _draw_trade_off(axes: Axes, data: pd.DataFrame, facts: Facts, name: str) -> None:
     """Loss against the certified bound: a small mark for each seed, a large one for each strength."""
     look, column = LOOKS[name], f"{name}_loss"
-    means = data.groupby("strength")[["c_upper", column]].mean()
+    means = pd.DataFrame(facts["means"].values())
     small = {"linestyle": "none", "markersize": 2, "alpha": 0.4, "markeredgewidth": 0}
     axes.plot(data["c_upper"], data[column], color=look.color, marker=look.marker, **small)
     axes.plot(means["c_upper"], means[column], look.line, color=look.color, marker=look.marker)
 
 
-def _name_strengths(axes: Axes, data: pd.DataFrame) -> None:
+def _name_strengths(axes: Axes, facts: Facts) -> None:
     """The strengths above the marks of the test loss, where there is room."""
     last = math.inf
-    for strength, row in data.groupby("strength")[["c_upper", "test_loss"]].mean().iterrows():
-        if not row["c_upper"] < last / _ROOM:
+    for strength, row in facts["means"].items():  # from the weakest penalty on
+        if not row["c_upper"] < last / _SPACE:
             continue
         last = row["c_upper"]
         axes.annotate(
-            f"{strength:g}" if strength else "$r = 0$",
+            "$r = 0$" if strength == "0" else strength,
             (row["c_upper"], row["test_loss"]),
             xytext=(0, 5),
             textcoords="offset points",

@@ -31,26 +31,6 @@ LINEAR = 1e-2
 SHIFTS = {"gram": 0.94, "sedghi": 1.06, "senderovich": 1.06}
 """Factors on the abscissa that keep nearly equal gaps apart."""
 
-PUBLISHED = {
-    "64x64x5x5 on 12": {
-        "from": "released notebook, another random stream, GPU",
-        "sedghi": 83.0920,
-        "farnia_ryu": 77.5609,
-        "minus_sedghi": {"araujo": 273.6, "singla_feizi": 93.97, "gram": 0.0257, "norm2toep": 3.34},
-        "minus_farnia_ryu": {"araujo": 279.2, "singla_feizi": 99.50, "norm2toep": 8.87},
-        "ms": {"araujo": 1.00, "singla_feizi": 17.9, "gram": 0.53, "norm2toep": 0.72},
-    },
-    "64x64x3x3 on 32": {
-        "from": "the released formulas, run on the same kernel",
-        "sedghi": 2.029383,
-        "gram": 2.02972,
-        "norm2toep": 2.103,
-        "singla_feizi": 3.4240,
-        "araujo": 8.45,
-        "farnia_ryu": 2.02096,
-    },
-}
-
 
 class _Group(NamedTuple):
     title: str
@@ -90,7 +70,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         figure,
         f"{context['scale']} scale; {settings['channels']} channels, k = {settings['kernel_size']}, "
         f"n = {settings['input_size']} where not swept; "
-        f"Gaussian kernels per point: {settings['draws']}; {_device(table)}",
+        f"Gaussian kernels per point: {settings['draws']}; {facts['device']}",
     )
     return figure
 
@@ -207,7 +187,7 @@ def measure(tables: Tables, context: Context) -> Facts:
             "minus_sedghi": (values - values["sedghi"]).to_dict(),
             "minus_farnia_ryu": (values - values["farnia_ryu"]).to_dict(),
             "best_ms": (1e3 * by_method["best_s"]).to_dict(),
-            "published": PUBLISHED.get(str(case)),
+            "published": context["printed"].get(str(case)),
         }
     below = table["value"] < table["zero_padded"] * (1 - 1e-6)
     gaps = table.groupby("method")["gap"]

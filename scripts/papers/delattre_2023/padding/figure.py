@@ -1,6 +1,7 @@
 """Draw circular norms and the bounds made from them against the zero-padded norm."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -25,20 +26,6 @@ TOLERANCE = 1e-9
 LINEAR = 0.1
 """Per cent below which gaps, and shares, are drawn on a linear scale."""
 
-PUBLISHED = {
-    "counterexample on 3": {"circular": 4.000, "zero_padded": 5.828},
-    "counterexample on 9": {"circular": 8.291, "zero_padded": 8.422},
-    "first 8x8x3x3 kernel on 16": {
-        "zero_padded": 2.0622,
-        "certified": 2.0721,
-        "cosine": 2.160,
-        "linear": 2.375,
-        "norm2toep": 2.132,
-    },
-    "kernels of one channel that violate": "1 of 300, by 2.6 per cent",
-    "from": "a run of the formulas; the text prints no such numbers that are known to us",
-}
-
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """The counterexample, the bounds of Gaussian kernels, and how often the circular norm fails."""
@@ -46,10 +33,9 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     figure, (example, bounds, share) = plt.subplots(
         1, 3, figsize=(7.2, 2.9), layout="constrained", gridspec_kw={"width_ratios": (1, 1.15, 0.95)}
     )
-    _draw_example(example, table[table["part"] == "counterexample"])
+    _draw_example(example, table[table["part"] == "counterexample"], facts["smallest_counterexample"])
     _draw_bounds(bounds, table[table["part"] == "gaussian"])
-    violations = table[table["part"] == "violations"]
-    _draw_violations(share, violations)
+    _draw_violations(share, facts["violations"])
     handles = [_line(EXACT), *(_line(look) for look in LOOKS.values())]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.5)
     settings = context["settings"]
@@ -62,18 +48,16 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def _draw_example(axes: Axes, part: pd.DataFrame) -> None:
+def _draw_example(axes: Axes, part: pd.DataFrame, smallest: Mapping[str, float]) -> None:
     exact = part.groupby("input_size")["zero_padded"].first()
     axes.plot(exact.index, exact, **_style(EXACT), zorder=4)
     for method in ("circular", "certified"):
         values = part[part["method"] == method].set_index("input_size")["value"]
         axes.plot(values.index, values, **_style(LOOKS[method]))
-    smallest = part["input_size"].min()
-    below = part[(part["method"] == "circular") & (part["input_size"] == smallest)].iloc[0]
-    for value, place in ((below["value"], (10, -1)), (below["zero_padded"], (10, -8))):
+    for name, place in (("circular", (10, -1)), ("zero_padded", (10, -8))):
         axes.annotate(
-            f"{value:.3f}",
-            (smallest, value),
+            f"{smallest[name]:.3f}",
+            (smallest["input_size"], smallest[name]),
             xytext=place,
             textcoords="offset points",
             fontsize=6.5,
@@ -100,13 +84,14 @@ def _draw_bounds(axes: Axes, part: pd.DataFrame) -> None:
     axes.yaxis.set_major_locator(FixedLocator(ticks))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
     axes.yaxis.set_minor_locator(NullLocator())
-    _sizes_axis(axes, part)
+    _sizes_axis(axes, sorted(part["input_size"].unique()))
     axes.set_ylabel("gap to the zero-padded norm (%)")
     axes.set_title("(b) Gaussian kernels")
 
 
-def _draw_violations(axes: Axes, part: pd.DataFrame) -> None:
-    shares = _violations(part)
+def _draw_violations(axes: Axes, violations: Mapping[str, Mapping[str, float]]) -> None:
+    """Shares, their intervals and largest shortfalls, by input size."""
+    shares = pd.DataFrame(violations.values(), index=[int(size) for size in violations])
     color = LOOKS["circular"].color
     axes.errorbar(
         shares.index,
@@ -135,7 +120,7 @@ def _draw_violations(axes: Axes, part: pd.DataFrame) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="upper right", fontsize=6)
-    _sizes_axis(axes, part)
+    _sizes_axis(axes, list(shares.index))
     axes.set_ylabel("per cent")
     axes.set_title("(c) how often $C_n$ fails")
 
@@ -158,8 +143,7 @@ def _violations(part: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _sizes_axis(axes: Axes, part: pd.DataFrame) -> None:
-    sizes = sorted(part["input_size"].unique())
+def _sizes_axis(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log", base=2)
     shown = [3, 4, 6, 8, 12, 16, 24, 32, 64]
     axes.xaxis.set_major_locator(FixedLocator([size for size in shown if size in sizes] or sizes))
@@ -187,9 +171,9 @@ def _line(look: Look) -> plt.Line2D:
 def measure(tables: Tables, context: Context) -> Facts:
     """The values of the counterexample and of the first kernel, and the share of violations."""
     table = only(tables)
-    example = table[(table["part"] == "counterexample") & table["input_size"].isin([3, 9])]
-    result: dict[str, Any] = {}
-    for size, part in example.groupby("input_size"):
+    example = table[table["part"] == "counterexample"]
+    result: dict[str, Any] = {"smallest_counterexample": _smallest(example)}
+    for size, part in example[example["input_size"].isin([3, 9])].groupby("input_size"):
         values = part.set_index("method")["value"].to_dict()
         result[f"counterexample on {size}"] = values | {"zero_padded": part["zero_padded"].iloc[0]}
     gaussian = table[table["part"] == "gaussian"]
@@ -208,4 +192,15 @@ def measure(tables: Tables, context: Context) -> Facts:
         for (method, size), value in gaussian.groupby(["method", "input_size"])["ratio"].mean().items()
         if math.isfinite(value)
     }
-    return result | {"published": PUBLISHED}
+    return result | {"published": context["printed"]}
+
+
+def _smallest(example: pd.DataFrame) -> dict[str, float]:
+    """Circular and zero-padded norm of the counterexample on its smallest input."""
+    circular = example[example["method"] == "circular"]
+    row = circular.loc[circular["input_size"].idxmin()]
+    return {
+        "input_size": int(row["input_size"]),
+        "circular": float(row["value"]),
+        "zero_padded": float(row["zero_padded"]),
+    }

@@ -1,5 +1,6 @@
 """Draw each method relative to the exact circular norm, layer by layer, and their products."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -24,9 +25,6 @@ EXACT = Look("#000000", "_", "-", "exact, circular, stride 1")
 LINEAR = 1e-2
 """Gaps below this many per cent are drawn on a linear scale."""
 
-PUBLISHED_RATIOS = {"gram": 1.4725, "singla_feizi": 86.5, "araujo": 3.03e10}
-"""Published products over all layers, relative to that of Ryu."""
-
 ALL_LAYERS = 20
 
 
@@ -37,7 +35,9 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         1, 2, figsize=(7.2, 3.9), layout="constrained", gridspec_kw={"width_ratios": (3.3, 1)}
     )
     _draw_layers(layers, table)
-    _draw_products(products, table)
+    comparable = table["published"].notna().any() and table["index"].nunique() == ALL_LAYERS
+    published = facts["published_products_relative_to_ryu"] if comparable else {}
+    _draw_products(products, facts["products_relative_to_ryu"], published)
     handles = [Line2D([], [], color="black", linewidth=1, label=EXACT.label)]
     handles += [Line2D([], [], **_style(look), label=look.label) for look in reversed(LOOKS.values())]
     if table["published"].notna().any():
@@ -45,7 +45,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
             Line2D([], [], color="black", linestyle="none", marker="+", markersize=5, label="published")
         )
     figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.5)
-    corner_note(figure, f"{context['scale']} scale, weights: {table['weights'].iloc[0]}")
+    corner_note(figure, f"{context['scale']} scale, weights: {facts['weights']}")
     return figure
 
 
@@ -93,9 +93,8 @@ _PUBLISHED_STYLE: dict[str, Any] = {
 }
 
 
-def _draw_products(axes: Axes, table: pd.DataFrame) -> None:
-    products = _products(table)
-    complete = table["index"].nunique() == ALL_LAYERS
+def _draw_products(axes: Axes, products: Mapping[str, float], published: Mapping[str, float]) -> None:
+    """Products over all layers, relative to Ryu's, and published ones where they can be compared."""
     names = ["circular", *reversed(LOOKS)]
     for place, name in enumerate(names):
         look = EXACT if name == "circular" else LOOKS[name]
@@ -117,8 +116,8 @@ def _draw_products(axes: Axes, table: pd.DataFrame) -> None:
             va="center",
             fontsize=6.5,
         )
-        if name in PUBLISHED_RATIOS and table["published"].notna().any() and complete:
-            axes.plot(np.log10(PUBLISHED_RATIOS[name]), place, **_PUBLISHED_STYLE)
+        if name in published:
+            axes.plot(np.log10(published[name]), place, **_PUBLISHED_STYLE)
     axes.axvline(0, color="black", linewidth=0.8)
     shown = np.log10(list(products.values()))
     axes.set_xlim(min(0.0, *shown) * 1.3, max(1.0, *shown) * 1.45)
@@ -164,7 +163,7 @@ def measure(tables: Tables, context: Context) -> Facts:
             f"{row['layer']} {row['method']}": row["published"] for _, row in published.iterrows()
         },
         "products_relative_to_ryu": _products(table),
-        "published_products_relative_to_ryu": PUBLISHED_RATIOS,
+        "published_products_relative_to_ryu": context["printed"]["products_relative_to_ryu"],
         "seconds_in_all": table.groupby("method")["best_s"].sum().to_dict(),
         "layers_where_singla_is_below_exact": layers["layer"][singla < exact * (1 - 1e-6)].tolist(),
     }
