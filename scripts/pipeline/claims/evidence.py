@@ -1,42 +1,15 @@
-"""What a claim is, what a test of it returns, and how numbers become a verdict."""
+"""What a claim judged by tables is."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
-
-import numpy as np
-import torch
-from scipy.stats import beta
-
-Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a test found: ``estimate`` of ``unit`` in its 95 % interval from ``low`` to ``high``."""
-
-    instances: int
-    violations: int
-    estimate: float
-    low: float
-    high: float
-    verdict: Verdict
-    unit: str = "share of violations"
-
-
-NOT_TESTED = Evidence(0, 0, math.nan, math.nan, math.nan, "not tested")
-"""For a test that lacks what it needs."""
-
-Test = Callable[[int, torch.Generator], Evidence]
-"""From the number of instances and a source of randomness to evidence; its docstring is the rule."""
+from typing import Generic, TypeVar
 
 AnyTest = TypeVar("AnyTest", bound=Callable[..., object])
 
 
 @dataclass(frozen=True)
 class Claim(Generic[AnyTest]):
-    """A statement of a paper that random instances, or tables, can speak against."""
+    """A statement of a paper that tables can speak against."""
 
     name: str
     source: str
@@ -48,47 +21,3 @@ class Claim(Generic[AnyTest]):
     def rule(self) -> str:
         """How the verdict is reached, in words."""
         return " ".join((self.test.__doc__ or "").split())
-
-
-def share(violations: int, instances: int) -> tuple[float, float, float]:
-    """The share of violations with its exact 95 % interval (Clopper & Pearson 1934)."""
-    low = beta.ppf(0.025, violations, instances - violations + 1) if violations else 0.0
-    high = beta.ppf(0.975, violations + 1, instances - violations) if violations < instances else 1.0
-    return violations / instances, float(low), float(high)
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean with the 95 % interval of 2000 bootstrap means, always the same for equal values."""
-    data = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
-    low, high = np.quantile(data[draws].mean(1), [0.025, 0.975])
-    return float(data.mean()), float(low), float(high)
-
-
-def universal(violated: Sequence[bool]) -> Evidence:
-    """A statement about all instances holds if none violates it, and does not hold otherwise."""
-    count = sum(violated)
-    verdict: Verdict = "does not hold" if count else "holds"
-    return Evidence(len(violated), count, *share(count, len(violated)), verdict)
-
-
-def two_cases(first: Sequence[bool], second: Sequence[bool]) -> Evidence:
-    """As ``universal`` over both cases, but a statement that holds in one case holds in part."""
-    count, total = sum(first) + sum(second), len(first) + len(second)
-    verdict: Verdict = "holds"
-    if count:
-        verdict = "does not hold" if any(first) and any(second) else "holds in part"
-    return Evidence(total, count, *share(count, total), verdict)
-
-
-def within(values: Sequence[float], least: float, most: float, unit: str) -> Evidence:
-    """A statement on a mean holds if its interval lies in [least, most], does not hold if it lies
-    outside, and holds in part if it lies across an end. Instances outside count as violations."""
-    mean, low, high = mean_interval(values)
-    verdict: Verdict = "holds in part"
-    if least <= low and high <= most:
-        verdict = "holds"
-    elif high < least or low > most:
-        verdict = "does not hold"
-    outside = sum(not least <= value <= most for value in values)
-    return Evidence(len(values), outside, mean, low, high, verdict, unit)

@@ -8,13 +8,14 @@ be tested do, does not hold if none does even in part, and else holds in part.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.claims.evidence import Verdict
 from pipeline.statistics.intervals import Interval, fall_after_peak
+
+Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
 
 Tables = Mapping[str, pd.DataFrame]
 """Tidy tables by the names of their files."""

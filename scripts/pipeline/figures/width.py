@@ -1,7 +1,7 @@
 """What figures over width share: the panels of bounds, losses and errors, and their numbers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -11,6 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.claims.findings import UntestedError, hump, measured, readable
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -25,6 +26,15 @@ from pipeline.figures.room import Context, Facts
 from pipeline.statistics.intervals import Interval, fall_after_peak, peak_location, spearman
 
 BOUNDS = ("c_upper", "c_lower", "c_avg")
+
+JUDGED = {"c_lower": "C_lower", "c_upper": "C_upper", "c_avg": "C_avg"}
+"""The same in the order in which claims judge them, as they are called there."""
+
+LOSSES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
+"""What each sweep over widths trains with."""
+
+LEAST_FALL = 0.05
+"""A peak falls by more than this share of it on both sides."""
 
 _LOSSES = {"cross_entropy": "cross-entropy (nats)", "mean_squared_error": "squared error"}
 _OUTPUTS = {"cross_entropy": "logits", "mean_squared_error": "outputs"}
@@ -82,15 +92,54 @@ def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
     return figure
 
 
-def double_descent_facts(data: pd.DataFrame) -> Facts:
-    """The curves' peaks, and how the bounds rank the widths beside the test loss."""
+def double_descent_facts(data: pd.DataFrame, threshold: float) -> Facts:
+    """The curves' peaks, where they stand, and how the bounds rank the widths beside the test loss.
+
+    ``threshold`` is the width at which the net has as many parameters as numbers to fit.
+    """
     curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss")}
     return {name: facts for name, facts in curves.items() if facts} | {
         "rank_correlation_with_test_loss": {
             name: rank_correlation(data, name, "test_loss") for name in BOUNDS
         },
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
+        "smaller_fall_from_the_peak": smaller_falls(data, BOUNDS),
+        "peak_over_threshold": {
+            name: measured(_over_threshold, curves, name, threshold) for name in BOUNDS
+        },
+        "peak_over_that_of_the_test_loss": {
+            name: measured(_over_other_peak, curves, name, "test_loss") for name in BOUNDS
+        },
     }
+
+
+def smaller_falls(data: pd.DataFrame, names: Iterable[str], x: str = "width") -> Facts:
+    """By how much each mean curve falls from its peak to either end, of the two the smaller fall."""
+    return {name: measured(hump, data, x, name) for name in names}
+
+
+def inner_peak(curves: Mapping[str, Facts], name: str) -> Interval:
+    """The width of a peak, as :func:`curve_facts` has found it.
+
+    Raises :class:`UntestedError` where there is none, or none inside of the widths.
+    """
+    curve = curves.get(name)
+    if not curve:
+        raise UntestedError(f"no rows without NaN in width, seed, {name}")
+    if not curve["peak_is_interior"]:
+        raise UntestedError(f"{readable(name)} has no peak inside of the widths")
+    low, high = curve["peak_width_interval"] or (math.nan, math.nan)
+    return Interval(curve["peak_width"], low, high)
+
+
+def _over_threshold(curves: Mapping[str, Facts], name: str, threshold: float) -> Interval:
+    peak = inner_peak(curves, name)
+    return Interval(peak.estimate / threshold, peak.low / threshold, peak.high / threshold)
+
+
+def _over_other_peak(curves: Mapping[str, Facts], name: str, other: str) -> Interval:
+    own, below = inner_peak(curves, name), inner_peak(curves, other)
+    return Interval(own.estimate / below.estimate, own.low / below.high, own.high / below.low)
 
 
 def curve_facts(data: pd.DataFrame, name: str, x: str = "width") -> Facts:

@@ -85,7 +85,7 @@ def _digest(path: Path, root: Path, stack: tuple[Path, ...]) -> str:
     parts = [_module(path).code]
     for one in _imports(path, root):
         kept = [file for file in one.files if not _module(file).exempt]
-        if one.files:
+        if one.files or _file_of(one.source, root) is not None:
             below = [_digest(file, root, (*stack, path)) for file in kept]
             parts.append(f"{one.name} {one.alias} {' '.join(below)}")
         else:
@@ -107,7 +107,16 @@ def _module(path: Path) -> _Module:
 
 @cache
 def _imports(path: Path, root: Path) -> tuple[_Import, ...]:
-    return tuple(one for node in _module(path).imports for one in _targets(node, root))
+    return tuple(
+        one._replace(files=tuple(file for file in one.files if not _is_around(file, path)))
+        for node in _module(path).imports
+        for one in _targets(node, root)
+    )
+
+
+def _is_around(file: Path, path: Path) -> bool:
+    """Whether ``file`` is that of a package in which ``path`` lies: it has run before."""
+    return file.name == "__init__.py" and file.parent in path.parents
 
 
 class _Stripper(ast.NodeTransformer):

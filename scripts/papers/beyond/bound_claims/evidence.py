@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from scipy.stats import beta
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # the study does not depend on how claims on trained nets are judged
     from pipeline.claims.findings import Verdict
 
 VIRMAUX_SCAMAN_2018 = "Virmaux & Scaman 2018"
@@ -41,7 +41,7 @@ Test = Callable[[int, torch.Generator], Evidence]
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement that random instances can speak against, and the figure that shows what it is about."""
+    """A statement that random instances can speak against, and a figure that shows what it is about."""
 
     name: str
     source: str
@@ -56,7 +56,7 @@ class Claim:
 
 
 def claim(name: str, source: str, statement: str, *, figure: str) -> Callable[[Test], Claim]:
-    """Make a claim of its test."""
+    """Make a claim of its test; the table is in the order of the names, a letter and a number."""
 
     def of(test: Test) -> Claim:
         return Claim(name, source, statement, figure, test)
@@ -88,14 +88,14 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
 def universal(violated: Sequence[bool]) -> Evidence:
     """A statement about all instances holds if none violates it, and does not hold otherwise."""
     count = sum(violated)
-    verdict: "Verdict" = "does not hold" if count else "holds"
+    verdict: Verdict = "does not hold" if count else "holds"
     return Evidence(len(violated), count, *share(count, len(violated)), verdict)
 
 
 def two_cases(first: Sequence[bool], second: Sequence[bool]) -> Evidence:
     """As ``universal`` over both cases, but a statement that holds in one case holds in part."""
     count, total = sum(first) + sum(second), len(first) + len(second)
-    verdict: "Verdict" = "holds"
+    verdict: Verdict = "holds"
     if count:
         verdict = "does not hold" if any(first) and any(second) else "holds in part"
     return Evidence(total, count, *share(count, total), verdict)
@@ -105,7 +105,7 @@ def within(values: Sequence[float], least: float, most: float, unit: str) -> Evi
     """A statement on a mean holds if its interval lies in [least, most], does not hold if it lies
     outside, and holds in part if it lies across an end. Instances outside count as violations."""
     mean, low, high = mean_interval(values)
-    verdict: "Verdict" = "holds in part"
+    verdict: Verdict = "holds in part"
     if least <= low and high <= most:
         verdict = "holds"
     elif high < least or low > most:

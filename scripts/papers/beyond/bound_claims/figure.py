@@ -5,7 +5,6 @@ import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -31,11 +30,26 @@ HEADS = {
     "verdict": "verdict",
 }
 
+VERDICT = [
+    "claim",
+    "source",
+    "statement",
+    "rule",
+    "figure",
+    "instances",
+    "violations",
+    "estimate",
+    "low",
+    "high",
+    "verdict",
+    "unit",
+]
+"""Columns that the table of all claims reads."""
+
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """A row per claim, the claims of a source together."""
-    table = only(tables)
-    lines = _lines(table)
+    lines = _lines(facts["verdicts"])
     figure, axes = plt.subplots(figsize=(6.9, 0.5 + 0.142 * len(lines)))
     figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=0.99)
     axes.set_axis_off()
@@ -57,22 +71,23 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def _lines(table: pd.DataFrame) -> list[tuple[str, Any]]:
+def _lines(verdicts: list[dict[str, Any]]) -> list[tuple[str, Any]]:
     """What stands in each line: a source, the first line of a claim, more of its text, or a gap."""
     lines: list[tuple[str, Any]] = []
-    for source, claims in table.groupby("source", sort=False):
+    for source in dict.fromkeys(row["source"] for row in verdicts):
         if lines:
             lines.append(("gap", None))
         lines.append(("source", source))
-        for _, row in claims.iterrows():
-            first, *others = textwrap.wrap(row["statement"], 86)
-            lines.append(("claim", row.to_dict() | {"first": first}))
-            lines += [("text", other) for other in others]
+        for row in verdicts:
+            if row["source"] == source:
+                first, *others = textwrap.wrap(row["statement"], 86)
+                lines.append(("claim", row | {"first": first}))
+                lines += [("text", other) for other in others]
     return lines
 
 
 def _draw_claim(axes: Axes, y: int, row: dict[str, Any]) -> None:
-    style = {"va": "center", "fontsize": 6.5}
+    style: dict[str, Any] = {"va": "center", "fontsize": 6.5}
     axes.text(COLUMNS["claim"], y, row["claim"], fontweight="bold", **style)
     axes.text(COLUMNS["statement"], y, row["first"], **style)
     if row["instances"]:
@@ -89,10 +104,9 @@ def _short(value: float) -> str:
 
 
 def measure(tables: Tables, context: Context) -> Facts:
-    """How many claims got each verdict, and the verdict on each."""
+    """The verdict on each claim with what is behind it, and how many claims got each verdict."""
     table = only(tables)
     return {
-        "verdicts": table["verdict"].value_counts().sort_index().to_dict(),
-        "claims": dict(zip(table["claim"], table["verdict"], strict=True)),
-        "rules": dict(zip(table["claim"], table["rule"], strict=True)),
+        "verdicts": table[VERDICT].to_dict("records"),
+        "claims_by_verdict": table["verdict"].value_counts().sort_index().to_dict(),
     }

@@ -135,7 +135,7 @@ def greedy_is_below(instances: int, generator: torch.Generator) -> Evidence:
         above.append(greedy > exact)
         below.append(greedy < exact * (1 - 1e-6))
     found = universal(below)
-    verdict: "Verdict" = "does not hold" if any(above) else "holds" if any(below) else "holds in part"
+    verdict: Verdict = "does not hold" if any(above) else "holds" if any(below) else "holds in part"
     return replace(
         found, violations=sum(above), verdict=verdict, unit="share where greedy search is below"
     )

@@ -16,8 +16,8 @@ from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
 from pipeline.runs.run import Arrays
 
-# imported by name, for what the study depends on is read off the imports
 SUBJECTS = (seqlip, lipsdp, layers, gram, padding)
+"""Modules with claims: imported by name, for what a study depends on is read off its imports."""
 
 
 class Settings(Section):

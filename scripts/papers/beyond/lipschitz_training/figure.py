@@ -1,6 +1,7 @@
 """Draw what a penalty on the layers' norms does to bounds, loss and accuracy."""
 
 import math
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -101,7 +102,7 @@ def _draw_trade_off(axes: Axes, data: pd.DataFrame, facts: Facts, name: str) -> 
     """Loss against the certified bound: a small mark for each seed, a large one for each strength."""
     look, column = LOOKS[name], f"{name}_loss"
     means = pd.DataFrame(facts["means"].values())
-    small = {"linestyle": "none", "markersize": 2, "alpha": 0.4, "markeredgewidth": 0}
+    small: dict[str, Any] = {"linestyle": "none", "markersize": 2, "alpha": 0.4, "markeredgewidth": 0}
     axes.plot(data["c_upper"], data[column], color=look.color, marker=look.marker, **small)
     axes.plot(means["c_upper"], means[column], look.line, color=look.color, marker=look.marker)
 

@@ -135,12 +135,13 @@ def _methods(settings: Settings, kernel: Tensor, size: int) -> dict[str, Callabl
         "araujo": {"samples": settings.araujo_samples},
     }
     padding = kernel.shape[2] // 2
-    return {
+    ours: dict[str, Callable[[], OperatorNorm]] = {
         "gram": lambda: _upper(conv_gram_norm(kernel, size, steps=settings.gram_steps)),
         "norm2toep": lambda: _upper(toeplitz_gram_norm(kernel, steps=settings.norm2toep_steps)),
         "certified": partial(conv2d_norm, kernel, size, padding=padding),
         "lanczos": partial(conv2d_norm, kernel, size, padding=padding, method="lanczos"),
-    } | {
+    }
+    return ours | {
         name: partial(competitor.function, kernel, size, **options.get(name, {}))
         for name, competitor in COMPETITORS.items()
     }

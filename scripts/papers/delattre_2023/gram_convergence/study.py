@@ -105,7 +105,8 @@ def _power_iteration(
     matrix: Tensor, vector: Tensor, shown: list[int]
 ) -> tuple[list[float], list[float]]:
     """Estimates after the ``shown`` numbers of steps, and the seconds until then."""
-    values, stamps = [], []
+    values: list[float] = []
+    stamps: list[float] = []
     transposed = matrix.T.contiguous()
     began = now()
     vector = vector / vector.norm()

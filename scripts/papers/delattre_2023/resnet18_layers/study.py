@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
+from typing import Any
 
 import pandas as pd
 import torch
@@ -121,7 +122,7 @@ def study(settings: Settings, arrays: Arrays) -> pd.DataFrame:
 def _methods(
     settings: Settings, layer: nn.Conv2d, weight: Tensor, size: int
 ) -> dict[str, Callable[[], OperatorNorm]]:
-    zero = {"padding": layer.padding, "stride": layer.stride}
+    zero: dict[str, Any] = {"padding": layer.padding, "stride": layer.stride}
     return {
         "circular": partial(conv2d_norm, weight, size, padding=layer.padding, padding_mode="circular"),
         "gram": lambda: OperatorNorm(

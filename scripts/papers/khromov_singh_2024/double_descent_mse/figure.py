@@ -1,4 +1,4 @@
-"""Draw the width double descent of nets trained with the squared error."""
+"""The width double descent of nets trained with the squared error; double_descent judges it."""
 
 from matplotlib.figure import Figure
 
@@ -8,7 +8,7 @@ from pipeline.figures.width import double_descent_facts, draw_double_descent, pr
 
 def measure(tables: Tables, context: Context) -> Facts:
     """Peaks and falls of the curves, and how the bounds rank the widths beside the test loss."""
-    return double_descent_facts(prepared(only(tables)))
+    return double_descent_facts(prepared(only(tables)), context["settings"]["threshold_width"])
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:

@@ -5,6 +5,8 @@ from dataclasses import asdict
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine, judge_fact, measured, select
 from pipeline.figures.looks import (
     corner_note,
     draw_seeds,
@@ -12,9 +14,10 @@ from pipeline.figures.looks import (
     plain_log_axis,
     width_axis,
 )
+from pipeline.figures.perturbed import radius_legend, radius_looks, share_scale
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.measuring.perturbed import radius_legend, radius_looks, ratios_to_clean, share_scale
-from pipeline.statistics.intervals import peak_location
+from pipeline.statistics.intervals import Interval, peak_location
+from pipeline.statistics.perturbed import mean_ratio_to_clean_lower, ratios_to_clean
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -63,4 +66,31 @@ def measure(tables: Tables, context: Context) -> Facts:
             f"{radius:g}": asdict(peak_location(own, "width", "c_lower"))
             for radius, own in train.groupby("radius")
         },
+        "c_lower_over_that_without_noise": over_all_widths(tables),
     }
+
+
+def over_all_widths(tables: Tables) -> Facts:
+    """By radius, C_lower at noisy training points relative to that without noise."""
+    radii = tables["out_of_distribution"]["radius"]
+    return {
+        f"radius {radius:g}": measured(_mean_ratio, tables, radius)
+        for radius in sorted(radii[radii > 0].unique())
+    }
+
+
+def _mean_ratio(tables: Tables, radius: float) -> Interval:
+    rows = select(tables, "out_of_distribution", points="train")
+    return mean_ratio_to_clean_lower(rows, radius, "c_lower")
+
+
+@claim(
+    "C9",
+    "Gaussian noise on the points hardly changes C_lower",
+    unit="ratio of C_lower, least radius",
+)
+def robust_to_noise(facts: Facts) -> Finding:
+    """C_lower at training points with Gaussian noise over that without, mean over widths by seed, at
+    each radius. A part holds if the interval of its mean lies in [0.9, 1.1]."""
+    ratios = facts["c_lower_over_that_without_noise"]
+    return combine({name: judge_fact(ratio, 0.9, 1.1) for name, ratio in ratios.items()})
