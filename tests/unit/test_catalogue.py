@@ -9,13 +9,13 @@ import yaml
 from tests.conftest import ROOT
 
 from nets.models.fcn import seeded_fcn
-from nets.training.points import Points
-from pipeline.config.training import Experiments, load_config
+from nets.training.points import Points, training_subset
+from pipeline.config.config import load_config
+from pipeline.config.training import identity
 from pipeline.provenance.files import write_tensors
 from pipeline.runs.catalogue import Catalogue
-from nets.training.points import training_subset
 from pipeline.runs.run import Run
-from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE, WorkflowSetup
+from pipeline.snakemake.setup import WorkflowSetup
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 
@@ -32,10 +32,15 @@ def folders(catalogue, experiment):
 def test_runs_in_one_folder_are_one_training(config):
     catalogue = Catalogue(config)
     jobs = {}
-    for name in Experiments.model_fields:
+    for name in config.trainings:
         for run in catalogue.runs(name):
             own = name if run["variant"] == "base" else f"{name}/{run['variant']}"
-            job = (config.training_job(own), config.bounds_job(own), run["labels"], run["width"])
+            job = (
+                identity(config.training_job(own)),
+                identity(config.bounds_job(own)),
+                run["labels"],
+                run["width"],
+            )
             assert jobs.setdefault(run["folder"], job) == job
     assert len(set(jobs.values())) == len(jobs)
 
@@ -61,13 +66,14 @@ def test_at_the_scale_of_the_paper_one_net_serves_three_figures():
     assert folders(catalogue, "sample_size")["points~4000/noise~0"] == own
 
 
-def test_every_study_of_runs_has_some_and_every_table_a_source(config):
+def test_every_study_of_runs_has_some(config):
     setup = WorkflowSetup(config)
-    for study in set(RUNS_OF_STUDY) & set(setup.studies):
-        assert json.loads(setup.study_runs(study)), study
-    sources = {*setup.studies, *Experiments.model_fields}
-    for names in TABLES_OF_FIGURE.values():
-        assert {name.removesuffix("_epochs") for name in names} <= sources
+    for study, about in config.about_studies.items():
+        runs = json.loads(setup.study_runs(study))
+        assert bool(runs) == bool(about.runs), study
+        for run in runs:
+            assert ("training" in run) == about.untrained
+            assert Run.model_validate(run).model.name == "fcn"
 
 
 def test_the_subset_is_random_fixed_and_without_repetition():

@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_rgb
 
-import plot_double_descent
-from pipeline import figures
+from pipeline.figures import looks as figures
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 CONTEXT = {
@@ -58,14 +57,14 @@ def _style():
 
 def test_files_are_the_same_bytes_each_time(tmp_path):
     for name in ("one", "two"):
-        figure = plot_double_descent.draw(table(), CONTEXT)
+        figure = draw_double_descent(table(), CONTEXT)
         figures.save(figure, tmp_path / f"{name}.pdf", tmp_path / f"{name}.png")
     for kind in ("pdf", "png"):
         assert (tmp_path / f"one.{kind}").read_bytes() == (tmp_path / f"two.{kind}").read_bytes()
 
 
 def test_facts_name_the_peak_and_the_fall():
-    facts = plot_double_descent.facts(table())
+    facts = double_descent_facts(table())
     assert facts["c_upper"]["peak_width"] == 80
     expected = 100 * (1 - math.exp(-(math.log2(512 / 80) ** 2) / 4))
     assert facts["test_loss"]["fall_in_per_cent"] == pytest.approx(expected)
@@ -121,7 +120,7 @@ def test_log_axes_have_some_numbers_and_not_many(low, high, least, most):
 
 def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
     data = table(diverged={(128, 1)})
-    figure = plot_double_descent.draw(data, CONTEXT)
+    figure = draw_double_descent(data, CONTEXT)
     crosses = [line for axes in figure.axes for line in axes.lines if line.get_marker() == "X"]
     assert [list(line.get_xdata()) for line in crosses] == [[128]]
     kept = data[data["width"] == 128]["c_lower"].mean()
@@ -137,11 +136,11 @@ def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
 @pytest.mark.parametrize("widths", [(16,), (16, 64, 80, 128, 512)])
 def test_widths_where_all_seeds_diverged_draw(widths):
     lost = {(width, seed) for width in widths for seed in range(3)}
-    plot_double_descent.draw(table(diverged=lost), CONTEXT).canvas.draw()
+    draw_double_descent(table(diverged=lost), CONTEXT).canvas.draw()
 
 
 def test_threshold_is_drawn_in_every_panel():
-    figure = plot_double_descent.draw(table(), CONTEXT)
+    figure = draw_double_descent(table(), CONTEXT)
     for axes in figure.axes:
         assert any(list(line.get_xdata()) == [80, 80] for line in axes.lines)
 

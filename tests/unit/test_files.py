@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.conftest import ROOT
 
-from pipeline import files
+from pipeline.provenance import files
 from pipeline.provenance.files import DamagedFileError, OutputError
 
 

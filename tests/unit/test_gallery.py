@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline import gallery
 from pipeline.claims.report import COLUMNS
+from pipeline.pages import gallery
 
 CLAIMS = pd.DataFrame(
     [
@@ -58,20 +58,26 @@ def png(width=400, height=200, noise=True):
 
 @pytest.fixture
 def root(tmp_path):
-    for folder in ("figures", "docs/captions", "docs/gallery", "docs/figures", "results/laptop"):
+    for folder in ("figures", "docs/figures", "results/laptop"):
         (tmp_path / folder).mkdir(parents=True)
     for name, scale in (("curve", "laptop"), ("plain", "laptop"), ("small", "smoke")):
-        (tmp_path / "docs" / "captions" / f"{name}.txt").write_text(f"Caption of {name}. More\nof it.\n")
         (tmp_path / "figures" / f"{name}.png").write_bytes(png(noise=name == "curve"))
         (tmp_path / "figures" / f"{name}.json").write_text(json.dumps({"scale": scale}))
-    (tmp_path / "docs" / "gallery" / "curve.txt").write_text("Everything grows.\n")
     CLAIMS.to_csv(tmp_path / "results" / "laptop" / "claims.csv", index=False)
     return tmp_path
 
 
+def room(name):
+    shows = "Everything grows." if name == "curve" else ""
+    about = SimpleNamespace(caption=f"Caption of {name}. More\nof it.", shows=shows)
+    return SimpleNamespace(name=name, about=about)
+
+
 @pytest.fixture
 def pages(root):
-    setup = SimpleNamespace(figures=["curve", "plain", "small"], config=SimpleNamespace(scale="laptop"))
+    setup = SimpleNamespace(
+        figures=["curve", "plain", "small"], config=SimpleNamespace(scale="laptop"), room=room
+    )
     gallery.write_pages(root, setup, "a machine", "2026-11-21")
     return {path.stem: path.read_text() for path in (root / "docs").glob("*.md")}
 

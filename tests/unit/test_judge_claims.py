@@ -1,129 +1,129 @@
 """The table of claims: from the command line to Markdown and plain text."""
 
 import argparse
-import itertools
+import json
 
 import numpy as np
-import pandas as pd
 import pytest
+import yaml
+from tests.conftest import ROOT
 
 import judge_claims
-from pipeline import claims_report
-from pipeline.config.studies import Studies
-from pipeline.paper_claims import CLAIMS
-from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
+from pipeline.claims import report
+from pipeline.claims.claim import import_claims
+from pipeline.config.config import load_config
+from pipeline.snakemake.setup import WorkflowSetup
 
-INSTANCES = pd.DataFrame(
-    {
-        "claim": ["A1", "X1"],
-        "source": ["Virmaux & Scaman 2018", "several papers"],
-        "statement": ["AutoLip is a bound", "LipSDP is lower"],
-        "rule": ["Holds if none is violated.", "Not tested without a solver."],
-        "instances": [200, 0],
-        "violations": [0, 0],
-        "estimate": [0.0, np.nan],
-        "low": [0.0, np.nan],
-        "high": [0.018, np.nan],
-        "verdict": ["holds", "not tested"],
-        "unit": ["share of violations"] * 2,
-        "figure": ["tightness", "tightness"],
-        "seconds": [1.0, 0.0],
-    }
-)
+SETUP = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
+SOURCES = json.loads(SETUP.claim_sources)
+ALL = [(source, one) for source in SOURCES for one in import_claims(source["module"])]
 
-
-def growing():
-    """Bounds of four seeds that double between epochs 0 and 100."""
-    rows = [
+INSTANCES = {
+    "verdicts": [
         {
-            "points": "train",
-            "seed": seed,
-            "epoch": epoch,
-            "c_lower": (1 + epoch / 100) * (1 + seed / 100),
-            "c_avg": (1 + epoch / 100) * (1 + seed / 100),
-            "log10_c_upper": np.log10((1 + epoch / 100) * (1 + seed / 100)),
+            "claim": name,
+            "source": source,
+            "statement": statement,
+            "rule": rule,
+            "instances": instances,
+            "violations": 0,
+            "estimate": estimate,
+            "low": estimate,
+            "high": high,
+            "verdict": verdict,
+            "unit": "share of violations",
+            "figure": "tightness",
         }
-        for seed in range(4)
-        for epoch in (0, 100)
+        for name, source, statement, rule, instances, estimate, high, verdict in (
+            (
+                "A1",
+                "Virmaux & Scaman 2018",
+                "AutoLip is a bound",
+                "Holds if none.",
+                200,
+                0.0,
+                0.018,
+                "holds",
+            ),
+            ("X1", "several papers", "LipSDP is lower", "Not tested.", 0, np.nan, np.nan, "not tested"),
+        )
     ]
-    return pd.DataFrame(rows)
+}
 
 
 @pytest.fixture
 def judged(tmp_path):
-    def judge(scale="laptop", **tables):
+    def judge(scale="laptop", **facts):
         paths = []
-        for name, table in tables.items():
-            path = tmp_path / f"{name}.csv"
-            path.write_text("" if table is None else table.to_csv(index=False))
-            paths.append(path)
+        for name, own in facts.items():
+            paths.append(tmp_path / f"{name}.json")
+            paths[-1].write_text(json.dumps(own))
         arguments = argparse.Namespace(
-            table=paths, scale=scale, claims=tmp_path / "claims.csv", markdown=tmp_path / "claims.md"
+            facts=paths,
+            sources=json.dumps(SOURCES),
+            scale=scale,
+            claims=tmp_path / "claims.csv",
+            markdown=tmp_path / "claims.md",
         )
         judge_claims.main(arguments)
-        return claims_report.read_claims(arguments.claims), arguments.markdown.read_text()
+        return report.read_claims(arguments.claims), arguments.markdown.read_text()
 
     return judge
 
 
+def test_the_papers_claims_are_all_there_once_and_in_order():
+    names = sorted((one.name for _, one in ALL), key=lambda name: (name[0], int(name[1:])))
+    assert names == [*(f"C{i}" for i in range(1, 32)), *(f"N{i}" for i in range(1, 6))]
+    for source, one in ALL:
+        assert one.statement
+        assert not one.statement.endswith(".")
+        assert len(one.explanation) > 20, f"{one.name}: its docstring is the rule that readers see"
+        assert set(one.also) <= set(SETUP.figures)
+        assert set(one.figures) <= {*SETUP.figures, *SETUP.reader_tables}
+        assert source["source"] or one.source
+
+
 def test_claims_of_both_kinds_are_rows_with_the_same_columns(judged):
-    claims, _ = judged(evolution_epochs=growing(), bound_claims=INSTANCES)
-    assert list(claims.columns) == claims_report.COLUMNS
-    assert len(claims) == len(CLAIMS) + 2
+    claims, _ = judged(bound_claims=INSTANCES)
+    assert list(claims.columns) == report.COLUMNS
+    assert len(claims) == len(ALL) + 2
     assert claims["claim"].is_unique
-    row = claims.set_index("claim").loc["C1"]
-    assert row["verdict"] == "holds"
-    assert row["estimate"] == pytest.approx(2)
-    assert (
-        "C_lower, wide net: not tested (the table evolution_wide_epochs is not there)" in row["reason"]
-    )
-    instance = claims.set_index("claim").loc["A1"]
-    assert instance["reason"] == "violated by 0 of 200 random instances"
-    assert claims.set_index("claim").loc["X1", "verdict"] == "not tested"
+    assert claims["claim"].iloc[0] == "C1"
+    rows = claims.set_index("claim")
+    assert rows.loc["A1", "reason"] == "violated by 0 of 200 random instances"
+    assert rows.loc["A1", "figure"] == "tightness, bound_claims"
+    assert rows.loc["X1", "reason"] == "needs cvxpy, which is not installed"
+    assert set(rows.loc[[one.name for _, one in ALL], "verdict"]) == {"not tested"}
+    assert rows["reason"].str.len().min() > 10
+    assert "there are no facts of evolution" in rows.loc["C1", "reason"]
+    assert rows.loc["N1", "source"] == "our question"
+    assert rows.loc["C1", "source"] == "Khromov & Singh 2024"
 
 
 def test_markdown_has_totals_links_and_numbers(judged):
-    claims, text = judged(evolution_epochs=growing(), bound_claims=INSTANCES)
-    assert claims_report.totals(claims) in text
-    assert f"{len(claims) - 2} not tested" in text
-    assert "2 [2, 2]: growth of C_lower, width 256" in text
+    claims, text = judged(bound_claims=INSTANCES)
+    assert report.totals(claims) in text
     assert "[tightness](../../figures/tightness.png), [bound_claims](" in text
     assert "0 [0, 0.018]: share of violations" in text
-    assert "- **A1.** Holds if none is violated. *violated by 0 of 200 random instances.*" in text
+    assert "- **A1.** Holds if none. *violated by 0 of 200 random instances.*" in text
     assert "mean nothing" not in text
 
 
 def test_smoke_scale_says_that_its_verdicts_mean_nothing(judged):
-    claims, text = judged(scale="smoke", evolution_epochs=growing())
+    claims, text = judged(scale="smoke", bound_claims=INSTANCES)
     assert "mean nothing" in " ".join(text.replace("**", "").split())
-    assert "mean nothing" in " ".join(claims_report.plain(claims, "smoke").split())
-
-
-def test_empty_and_missing_tables_leave_claims_untested(judged):
-    claims, text = judged(evolution_epochs=None, double_descent=pd.DataFrame({"width": []}))
-    assert set(claims["verdict"]) == {"not tested"}
-    assert claims["reason"].str.len().min() > 10
-    assert "the table evolution_epochs is not there" in text
+    assert "mean nothing" in " ".join(report.plain(claims, "smoke").split())
 
 
 def test_plain_text_fits_a_terminal(judged):
-    claims, _ = judged(evolution_epochs=growing(), bound_claims=INSTANCES)
-    text = claims_report.plain(claims, "laptop")
+    claims, _ = judged(bound_claims=INSTANCES)
+    text = report.plain(claims, "laptop")
     assert max(map(len, text.splitlines())) <= 100
-    assert "C1  HOLDS: Lower, average and upper bounds grow" in text
-    assert "here 2 [2, 2] (growth of C_lower, width 256); paper: C_lower x 63" in text
+    assert "A1  HOLDS: AutoLip is a bound." in text
+    assert "here 0 [0, 0.018] (share of violations)" in text
 
 
-def test_claims_ask_for_tables_that_the_workflow_has():
-    asked = set()
-
-    class Asked(dict):
-        def __contains__(self, name):
-            asked.add(name)
-            return False
-
-    for claim in CLAIMS:
-        claim.judged(Asked())
-    known = set(itertools.chain(*TABLES_OF_FIGURE.values(), Studies.model_fields, RUNS_OF_STUDY))
-    assert len(asked) > 10
-    assert asked <= known, asked - known
+def test_facts_that_lack_something_leave_claims_untested(judged):
+    claims, _ = judged(**{name: {} for name in [*SETUP.figures, *SETUP.reader_tables]})
+    assert set(claims["verdict"]) == {"not tested"}
+    assert claims["reason"].str.len().min() > 5

@@ -1,5 +1,4 @@
 import json
-import math
 from functools import partial
 from pathlib import Path
 
@@ -8,19 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-import plot_bound_claims
 import plot_seqlip_cnn
 import plot_seqlip_ideal
 import plot_seqlip_mlp
-import plot_tightness
-import study_bound_claims
 import study_seqlip_cnn
 import study_seqlip_ideal
 import study_seqlip_mlp
-import study_tightness
 from lipbounds.bounds.lipsdp import lipsdp_descent
 from lipbounds.threads import one_thread
-from pipeline import bound_claims, chain_methods, claims, figures, small_nets, studies
+from pipeline import chain_methods, figures, studies
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 NEAR = 1 - 1e-9
@@ -35,22 +30,6 @@ TINY = {
         leading=1,
         draws=2,
         searches=("alternating", "greedy"),
-        seed=0,
-    ),
-    "tightness": studies.Tightness(
-        random_nets=((4, 6, 3), (3, 3, 3, 2), (3, 9, 9, 2)),
-        draws=1,
-        trained_nets=((6,),),
-        trainings=1,
-        epochs=2,
-        batch_size=20,
-        learning_rate=0.01,
-        points=50,
-        exact_neurons=6,
-        greedy_neurons=30,
-        descent_neurons=6,
-        solver=True,
-        solver_neurons=6,
         seed=0,
     ),
     "seqlip_mlp": studies.SeqlipMlp(
@@ -86,14 +65,11 @@ TINY = {
         annealing_reach=0.1,
         seed=0,
     ),
-    "bound_claims": studies.BoundClaims(instances=4, seed=0),
 }
 STUDIES = {
     "seqlip_ideal": (study_seqlip_ideal, plot_seqlip_ideal),
-    "tightness": (study_tightness, plot_tightness),
     "seqlip_mlp": (study_seqlip_mlp, plot_seqlip_mlp),
     "seqlip_cnn": (study_seqlip_cnn, plot_seqlip_cnn),
-    "bound_claims": (study_bound_claims, plot_bound_claims),
 }
 
 
@@ -142,7 +118,7 @@ def test_tables_survive_the_file_and_are_drawn(name, tables, tmp_path):
     assert json.dumps(plot.facts(table, context(name)), allow_nan=False)
 
 
-@pytest.mark.parametrize("name", ["seqlip_ideal", "tightness", "seqlip_mlp", "seqlip_cnn"])
+@pytest.mark.parametrize("name", ["seqlip_ideal", "seqlip_mlp", "seqlip_cnn"])
 def test_rows_say_what_they_are(name, tables):
     table = tables[name]
     assert set(table) >= MEASURED
@@ -162,14 +138,6 @@ def test_a_study_repeats_itself_and_leaves_the_global_seed_alone(name, tables, m
     pd.testing.assert_frame_equal(again, tables[name].drop(columns="seconds"))
 
 
-def test_nets_have_the_default_initialisation():
-    model = small_nets.seeded_mlp((4, 200, 3), seed=1)
-    assert torch.equal(small_nets.seeded_mlp((4, 200, 3), seed=1)[0].weight, model[0].weight)
-    assert 0.49 < model[0].weight.abs().max() <= 0.5
-    assert 0.4 < model[0].bias.abs().max() <= 0.5
-    assert model[2].weight.abs().max() <= 200**-0.5
-
-
 def test_ideal_scenario(tables):
     table = tables["seqlip_ideal"]
     assert len(table) == 2 * 2 * 3 * 3
@@ -186,37 +154,6 @@ def test_pair_factors_found_once_give_seqlip_of_the_chain():
         chain = chain_methods.relu_chain([layer.weight() for layer in layers[:count]])
         whole = chain_methods.CHAIN_METHODS["seqlip_greedy"](chain).value
         assert rows[count - 1]["value"] == pytest.approx(whole, rel=1e-9)
-
-
-def test_tightness_is_ordered(tables):
-    table = tables["tightness"]
-    assert set(table["origin"]) == {"random", "trained"}
-    for values in cases(table, ["net", "draw"]):
-        upper = values.drop([name for name in values.index if name == "data" or "greedy" in name])
-        assert values["data"] * NEAR <= upper.min()
-        assert upper.max() <= values["autolip"] * (1 + 1e-9)
-        if "exact" in values:
-            assert values["exact"] == pytest.approx(upper.min(), rel=0.2)
-            assert values["exact"] * NEAR <= upper.min()
-            assert values["seqlip_exact"] * NEAR <= values["seqlip"]
-            assert values["lipsdp_descent"] <= values["eclipse_search"]
-    assert (table.loc[table["method"] == "autolip", "ratio"] == 1).all()
-    large = table[table["net"] == "3-9-9-2"]
-    assert not set(large["method"]) & {"exact", "seqlip_exact", "lipsdp_descent", "lipsdp"}
-
-
-def test_without_a_solver_rows_are_left_out_and_the_figure_says_so(monkeypatch, tables):
-    monkeypatch.setattr(study_tightness, "has_solver", lambda: False)
-    chain = chain_methods.normal_chain((3, 4, 2), torch.Generator().manual_seed(0))
-    points = torch.randn(5, 3, dtype=torch.float64)
-    rows = study_tightness._bounds(TINY["tightness"], chain, chain_methods.as_module(chain), points)
-    assert "lipsdp" not in {row["method"] for row in rows}
-    table = tables["tightness"]
-    figure = plot_tightness.draw(table[table["method"] != "lipsdp"], context("tightness"))
-    assert any("solver not run" in text.get_text() for text in figure.texts)
-    monkeypatch.setattr(bound_claims, "has_solver", lambda: False)
-    for test in (bound_claims.order_of_bounds, bound_claims.lipsdp_below_seqlip):
-        assert test(4, torch.Generator()).verdict == "not tested"
 
 
 @pytest.mark.parametrize("name", ["seqlip_mlp", "seqlip_cnn"])
@@ -252,66 +189,3 @@ def test_function_is_reproducible_and_smooth():
     assert torch.equal(one[1], two[1])
     near = torch.cdist(one[0], one[0]) < 0.1
     assert ((one[1] - one[1].T).abs()[near] < 1).all()
-
-
-def test_exact_maximum_and_names():
-    ones = torch.ones(2, 2, dtype=torch.float64)
-    chain = chain_methods.relu_chain([ones, -ones, ones])
-    assert chain_methods.exact_maximum(chain).value == pytest.approx(8)
-    assert chain_methods.short_name((4, 8, 3)) == "4-8-3"
-    assert chain_methods.short_name((10, 40, 40, 40, 40, 5)) == "10-(40x4)-5"
-    assert chain_methods.short_name((3, 4, 4, 4, 2)) == "3-4-4-4-2"
-
-
-def test_annealing_finds_a_steep_place():
-    model = torch.nn.Sequential(torch.nn.Linear(1, 2), torch.nn.ReLU(), torch.nn.Linear(2, 1)).double()
-    with torch.no_grad():
-        for layer, weight, bias in ((0, [[1.0], [9.0]], [0.0, -9.0]), (2, [[1.0, 1.0]], [0.0])):
-            model[layer].weight.copy_(torch.tensor(weight))
-            model[layer].bias.copy_(torch.tensor(bias))
-    start = torch.full((3, 1), 0.5, dtype=torch.float64)
-    found = small_nets.annealed_jacobian(model, start, walks=3, steps=50, reach=0.5, seed=0)
-    assert found.value == pytest.approx(10)
-
-
-def test_every_claim_has_a_verdict_and_a_rule(tables):
-    table = tables["bound_claims"]
-    columns = "claim source statement rule instances violations estimate low high verdict figure"
-    assert set(table) >= set(columns.split())
-    assert len(set(table["claim"])) == len(table) == 19
-    assert (table["rule"].str.len() > 40).all()
-    assert set(table["figure"]) <= {*studies.Studies.model_fields, "none"}
-    verdict = table.set_index("claim")["verdict"]
-    certain = {"A1", "A2", "A3", "A4", "A7", "B3", "D1", "D3", "D4", "X1"}
-    assert (verdict[sorted(certain)] == "holds").all()
-    assert (verdict[["A8", "B5", "D2"]] == "does not hold").all()
-    assert verdict["B2"] == "holds in part"
-    assert (table["low"] <= table["estimate"]).all()
-    assert (table["estimate"] <= table["high"]).all()
-
-
-def test_rules_on_planted_data():
-    assert claims.universal([False] * 20).verdict == "holds"
-    assert claims.universal([False] * 19 + [True]).verdict == "does not hold"
-    assert claims.two_cases([False] * 5, [True, False]).verdict == "holds in part"
-    assert claims.two_cases([True], [True, False]).verdict == "does not hold"
-    assert claims.two_cases([False], [False]).verdict == "holds"
-    assert claims.within([1.0, 1.1, 0.9, 1.0], 0.5, 1.5, "a mean").verdict == "holds"
-    assert claims.within([1.0, 1.1, 0.9, 1.0], 2, 3, "a mean").verdict == "does not hold"
-    assert claims.within([1.0, 3.0, 1.0, 3.0], 0, 2, "a mean").verdict == "holds in part"
-    assert claims.within([1.0, 3.0], 0, 2, "a mean").violations == 1
-    assert claims.within([1.0, 3.0], 0, 2, "a mean").unit == "a mean"
-    assert claims.universal([False]).unit == "share of violations"
-
-
-def test_intervals():
-    share, low, high = claims.share(0, 30)
-    assert (share, low) == (0, 0)
-    assert high == pytest.approx(1 - 0.025 ** (1 / 30))
-    assert claims.share(30, 30)[1] == pytest.approx(0.025 ** (1 / 30))
-    assert claims.share(3, 10) == pytest.approx((0.3, 0.06673951, 0.65245285), rel=1e-6)
-    mean, low, high = claims.mean_interval([1.0, 2.0, 3.0, 4.0] * 10)
-    spread = math.sqrt(1.25 / 40)
-    assert mean == 2.5
-    assert high - low == pytest.approx(2 * 1.96 * spread, rel=0.1)
-    assert claims.mean_interval([5.0]) == (5.0, 5.0, 5.0)

@@ -4,19 +4,20 @@ From a node back to the nearest base with any other way to it, each linear part 
 if it is small enough. A bound of the chain times the bound of that base bounds the node.
 """
 
+import importlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from lipbounds.bounds import chains
 from lipbounds.bounds.chain import Chain
 from lipbounds.bounds.graph import Analysis, Base, Expression, Step
 from lipbounds.bounds.linear import Filter, Matrix, Rearrangement, Scaling, apply
-from lipbounds.bounds.liplt import liplt
-from lipbounds.bounds.lipsdp import eclipse_fast, lipsdp_descent, lipsdp_neuron
-from lipbounds.bounds.seqlip import seqlip
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.rounding import Extended, gamma, product_up, sqrt_up, squared_frobenius_upper, sum_up
 
@@ -24,21 +25,24 @@ _SMALL = 64
 """Hidden neurons up to which SeqLip takes milliseconds."""
 
 
-def _seqlip_if_small(chain: Chain) -> OperatorNorm:
+_IF_SMALL = " if small"
+
+CHAIN_BOUNDS = sorted(path.stem for path in Path(chains.__file__).parent.glob("[a-z]*.py"))
+"""Certified bounds of a chain, one file each in ``chains/``."""
+
+
+def chain_bound(name: str) -> Callable[[Chain], OperatorNorm]:
+    """The bound of a file in ``chains/``; with ``NAME if small`` for few hidden neurons only."""
+    module = importlib.import_module(f"{chains.__name__}.{name.removesuffix(_IF_SMALL)}")
+    bound: Callable[[Chain], OperatorNorm] = module.bound
+    return partial(_if_small, bound) if name.endswith(_IF_SMALL) else bound
+
+
+def _if_small(bound: Callable[[Chain], OperatorNorm], chain: Chain) -> OperatorNorm:
     if sum(len(weight) for weight in chain.weights[:-1]) > _SMALL:
         raise ValueError(f"more than {_SMALL} hidden neurons")
-    return seqlip(chain)
+    return bound(chain)
 
-
-CHAIN_BOUNDS: dict[str, Callable[[Chain], OperatorNorm]] = {
-    "liplt": liplt,
-    "eclipse": eclipse_fast,
-    "seqlip": seqlip,
-    "seqlip if small": _seqlip_if_small,
-    "descent": lipsdp_descent,
-    "lipsdp": lipsdp_neuron,
-}
-"""Certified bounds of a chain, by the name that :func:`lipbounds.bounds.upper_bound` knows them by."""
 
 _LARGEST_MATRIX = 1 << 24
 """Entries of the largest linear part that is turned into a matrix (128 MiB)."""
@@ -71,7 +75,7 @@ def tightened(analysis: Analysis, x: Expression, methods: tuple[str, ...]) -> Ti
     best: Tightened | None = None
     for name in methods:
         try:
-            norm = CHAIN_BOUNDS[name](segment.chain)
+            norm = chain_bound(name)(segment.chain)
         except ValueError:  # too large for this method
             continue
         if not (norm.kind == "upper" and norm.certified):
@@ -198,4 +202,4 @@ def _perturbation(segment: Segment) -> Extended:
     return larger
 
 
-__all__ = ["CHAIN_BOUNDS", "Segment", "Tightened", "segment_of", "tightened"]
+__all__ = ["CHAIN_BOUNDS", "Segment", "Tightened", "chain_bound", "segment_of", "tightened"]

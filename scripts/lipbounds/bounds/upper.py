@@ -7,7 +7,7 @@ from functools import partial
 from torch import nn
 
 from lipbounds.bounds.graph import Analysis, Expression, Layer
-from lipbounds.bounds.segments import tightened
+from lipbounds.bounds.segments import CHAIN_BOUNDS, tightened
 from lipbounds.bounds.tracing import trace
 from lipbounds.operator_norm import Kind
 from lipbounds.rounding import Extended
@@ -117,11 +117,7 @@ def _tightened(
 
 METHODS: dict[str, tuple[str, ...]] = {
     "autolip": (),
-    "liplt": ("liplt",),
-    "eclipse": ("eclipse",),
-    "seqlip": ("seqlip",),
-    "descent": ("descent",),
-    "lipsdp": ("lipsdp",),
+    **{name: (name,) for name in CHAIN_BOUNDS},
     "best": ("liplt", "eclipse", "seqlip if small"),
     "tightest": ("liplt", "eclipse", "seqlip", "descent"),
 }

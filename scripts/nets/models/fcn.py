@@ -103,6 +103,17 @@ def hidden_sizes(settings: Settings, width: int) -> list[int]:
     return [max(1, round(factor * width)) for factor in factors]
 
 
+def initialised(settings: Settings, width: int, inputs: int, classes: int, seed: int) -> nn.Sequential:
+    """The net of a run's ``width``, initialised from ``seed``."""
+    return seeded_fcn(
+        seed,
+        inputs,
+        hidden_sizes(settings, width),
+        classes,
+        activation_on_output=settings.output_activation,
+    )
+
+
 def from_state(state: dict[str, torch.Tensor], settings: Settings, width: int) -> nn.Sequential:
     """The net with the weights ``state``, which it holds without a copy."""
     by_depth = sorted(state, key=lambda name: int(name.split(".")[0]))

@@ -31,6 +31,13 @@ from nets.settings import (
 # The settings themselves are parameters of the rules, so a new key here rebuilds nothing.
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
+_CHAINS = "lipbounds.bounds.chains"
+
+CHAIN_BOUNDS = sorted(
+    path.stem for path in parts.ROOT.parent.joinpath(*_CHAINS.split(".")).glob("[a-z]*.py")
+)
+"""Bounds of chains of layers, one file each; lipbounds itself would bring torch along."""
+
 VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+~\d+$")]
 """A name and a whole number, as in the paths of results."""
 
@@ -67,7 +74,7 @@ if TYPE_CHECKING:
     Model = Any
     Schedule = Any
     Optimizer = Any
-    DataName = LossName = NoiseName = str
+    DataName = LossName = NoiseName = UpperName = str
 else:
     JacobianPenalty = parts.settings_of("penalty", "jacobian_penalty")
     Regularisation = parts.settings_of("penalty", "regularisation")
@@ -75,6 +82,7 @@ else:
     Schedule = _one_of(_sections("schedule"))
     Optimizer = _one_of(_sections("optimizer"))
     DataName, LossName, NoiseName = (_name_of(kind) for kind in ("data", "loss", "noise"))
+    UpperName = Literal[("autolip", *CHAIN_BOUNDS, "best", "tightest")]
 
 _SGD = _sections("optimizer")["sgd"](name="sgd")  # type: ignore[call-arg]
 
@@ -159,11 +167,9 @@ class Training(Section):
 class Bounds(Section):
     """Which bounds are computed of every kept checkpoint."""
 
-    upper: Literal["autolip", "liplt", "eclipse", "seqlip", "descent", "lipsdp", "best", "tightest"] = (
-        Field(
-            description="autolip: product of the layers' operator norms (the paper); best: the least of "
-            "all that take milliseconds; docs/library.md has the others"
-        )
+    upper: UpperName = Field(
+        description="autolip: product of the layers' operator norms (the paper); best: the least of "
+        "all that take milliseconds; docs/library.md has the others"
     )
     ord: Literal[1, 2, "inf"] = Field(description="norm on inputs and logits; 1 and inf for autolip")
 
@@ -250,7 +256,10 @@ class BoundsJob(Section):
 
     def parts(self) -> list[str]:
         """The modules of the parts that it is made of."""
-        return [parts.module_name("model", self.model.name)]
+        used = [] if self.bounds.upper == "autolip" else CHAIN_BOUNDS
+        if self.bounds.upper in used:
+            used = [self.bounds.upper]
+        return [parts.module_name("model", self.model.name), *(f"{_CHAINS}.{name}" for name in used)]
 
 
 def identity(settings: BaseModel) -> str:

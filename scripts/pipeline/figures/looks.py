@@ -68,18 +68,11 @@ NORM_LOOKS = {
     "certified": Look("#D55E00", "^", "-", "certified (ours)"),
     "gram": Look("#009E73", "D", "-", "Gram iteration"),
     "norm2toep": Look("#E69F00", "s", "-", "norm2toep"),
-    "power": Look("#0072B2", "o", "-", "power iteration"),
-    "lanczos": Look("#000000", "d", ":", "Lanczos"),
     "farnia_ryu": Look("#0072B2", "o", ":", "Farnia, Ryu"),
-    "reshaped_power": Look("#56B4E9", "x", ":", "reshaped (Miyato)"),
-    "sedghi": Look("#009E73", "P", "--", "Sedghi"),
-    "senderovich": Look("#009E73", "o", "--", "Senderovich"),
     "singla_feizi": Look("#CC79A7", "v", "-", "Singla & Feizi"),
     "araujo": Look("#7A7A7A", "<", "-", "Araujo"),
-    "grishina": Look("#8C510A", "h", "--", "Grishina"),
-    "trivial": Look("#444444", ">", "-", "trivial (sums)"),
 }
-"""What each method to bound the norm of a matrix or convolution looks like."""
+"""What methods to bound the norm of a matrix or convolution look like, if several figures have them."""
 
 
 def corner_note(figure: Figure, text: str) -> None:

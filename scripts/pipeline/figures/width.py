@@ -118,7 +118,7 @@ def smaller_falls(data: pd.DataFrame, names: Iterable[str], x: str = "width") ->
     return {name: measured(hump, data, x, name) for name in names}
 
 
-def inner_peak(curves: Mapping[str, Facts], name: str) -> Interval:
+def _inner_peak(curves: Mapping[str, Facts], name: str) -> Interval:
     """The width of a peak, as :func:`curve_facts` has found it.
 
     Raises :class:`UntestedError` where there is none, or none inside of the widths.
@@ -133,12 +133,12 @@ def inner_peak(curves: Mapping[str, Facts], name: str) -> Interval:
 
 
 def _over_threshold(curves: Mapping[str, Facts], name: str, threshold: float) -> Interval:
-    peak = inner_peak(curves, name)
+    peak = _inner_peak(curves, name)
     return Interval(peak.estimate / threshold, peak.low / threshold, peak.high / threshold)
 
 
 def _over_other_peak(curves: Mapping[str, Facts], name: str, other: str) -> Interval:
-    own, below = inner_peak(curves, name), inner_peak(curves, other)
+    own, below = _inner_peak(curves, name), _inner_peak(curves, other)
     return Interval(own.estimate / below.estimate, own.low / below.high, own.high / below.low)
 
 

@@ -94,13 +94,8 @@ def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -
     """Initialisations of one seed, the first and its replacements."""
     family = parts.load("model", job.model.name)
     for draw in count():
-        yield family.seeded_fcn(
-            derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw),
-            inputs,
-            family.hidden_sizes(job.model, width),
-            classes,
-            activation_on_output=job.model.output_activation,
-        )
+        drawn = derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw)
+        yield family.initialised(job.model, width, inputs, classes, drawn)
 
 
 def _penalty(training: Training) -> "LipschitzPenalty | None":

@@ -1,4 +1,4 @@
-"""Draw bounds and test loss against width with all nets at the same training loss.
+"""Bounds and test loss against width with all nets at the same training loss.
 
 At the stop, narrow nets have trained longer than wide ones and still have a larger training loss.
 Here each curve shows the nets when their training loss first falls to a common target. Between the
@@ -15,6 +15,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine, judge_fact
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -27,6 +29,9 @@ from pipeline.figures.looks import (
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import (
     BOUNDS,
+    JUDGED,
+    LEAST_FALL,
+    LOSSES,
     at_stop,
     bound_label,
     curve_facts,
@@ -34,9 +39,9 @@ from pipeline.figures.width import (
     prepared,
     rank_correlation,
     shades,
+    smaller_falls,
 )
 
-_EXPERIMENTS = ("double_descent", "double_descent_mse")
 _SHOWN = ("c_upper", "c_lower", "test_loss")
 _MEASURED = [*BOUNDS, "test_loss", "epoch"]
 _TARGETS = 5
@@ -92,57 +97,6 @@ def _crossing(run: pd.DataFrame, target: float) -> dict[str, float]:
     return between | {"epoch": epoch, "step": step}
 
 
-def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """A column for each loss function; C_upper, C_lower and test loss from above."""
-    figure, panels = plt.subplots(3, 2, figsize=(6.9, 6.6), layout="constrained", sharex="col")
-    for letter, axes in zip("abcdef", panels.flat, strict=True):
-        axes.set_title(letter)
-    for column, (_, data, settings) in enumerate(_columns(tables, context)):
-        _draw_column(panels[:, column], data, settings)
-    note = "line: mean over seeds, band: ±1 std, interpolated between checkpoints; hollow: epoch cap"
-    seeds = tables[f"{_EXPERIMENTS[0]}_epochs"]["seed"].nunique()
-    corner_note(figure, f"{context['scale']} scale, {seeds} seeds; {note}")
-    return figure
-
-
-def _columns(tables: Tables, context: Context) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
-    for name in _EXPERIMENTS:
-        yield name, complete_runs(tables[f"{name}_epochs"]), context["settings"][name]
-
-
-def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> None:
-    losses = targets(data, settings["threshold_width"])
-    looks = shades([f"{loss:.2g}  (width ≥ {width})" for width, loss in losses.items()])
-    stop = at_stop(data, settings)
-    for axes, name in zip(panels, _SHOWN, strict=True):
-        draw_seeds(axes, stop, "width", name, _STOP)
-        for loss, look in zip(losses.values(), looks, strict=True):
-            draw_seeds(axes, matched(data, loss), "width", name, look)
-        plain_log_axis(axes)
-        width_axis(axes, sorted(data["width"].unique()))
-        draw_threshold(axes, settings["threshold_width"])
-        axes.set_ylabel(_label(name, settings))
-    panels[-1].set_xlabel("width")
-    _legend(panels[0], loss_label(settings))
-
-
-def _label(name: str, settings: dict[str, Any]) -> str:
-    if name == "test_loss":
-        return f"test {loss_label(settings)}"
-    return bound_label(settings, LOOKS[name].label.split("  ")[0])
-
-
-def _legend(axes: Axes, loss: str) -> None:
-    axes.legend(
-        title=f"training {loss}",
-        title_fontsize=7,
-        alignment="left",
-        loc="lower center",
-        bbox_to_anchor=(0.5, 1.08),
-        ncols=2,
-    )
-
-
 def measure(tables: Tables, context: Context) -> Facts:
     """Peaks at the stop and at each target, and the widths that a target leaves out."""
     return {
@@ -174,5 +128,85 @@ def _curves(data: pd.DataFrame) -> Facts:
     return peaks | {
         "rank_correlation_with_test_loss": {
             name: rank_correlation(data, name, "test_loss") for name in BOUNDS
-        }
+        },
+        "smaller_fall_from_the_peak": smaller_falls(data, BOUNDS),
     }
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """A column for each loss function; C_upper, C_lower and test loss from above."""
+    figure, panels = plt.subplots(3, 2, figsize=(6.9, 6.6), layout="constrained", sharex="col")
+    for letter, axes in zip("abcdef", panels.flat, strict=True):
+        axes.set_title(letter)
+    for column, (name, data, settings) in enumerate(_columns(tables, context)):
+        _draw_column(panels[:, column], data, facts[name]["at_equal_training_loss"], settings)
+    note = "line: mean over seeds, band: ±1 std, interpolated between checkpoints; hollow: epoch cap"
+    seeds = tables["double_descent_epochs"]["seed"].nunique()
+    corner_note(figure, f"{context['scale']} scale, {seeds} seeds; {note}")
+    return figure
+
+
+def _columns(tables: Tables, context: Context) -> Iterator[tuple[str, pd.DataFrame, dict[str, Any]]]:
+    for name in LOSSES:
+        yield name, complete_runs(tables[f"{name}_epochs"]), context["settings"][name]
+
+
+def _draw_column(panels: Any, data: pd.DataFrame, equal: list[Facts], settings: dict[str, Any]) -> None:
+    looks = shades(
+        [f"{one['training_loss']:.2g}  (width ≥ {one['reached_from_width']})" for one in equal]
+    )
+    stop = at_stop(data, settings)
+    for axes, name in zip(panels, _SHOWN, strict=True):
+        draw_seeds(axes, stop, "width", name, _STOP)
+        for one, look in zip(equal, looks, strict=True):
+            draw_seeds(axes, matched(data, one["training_loss"]), "width", name, look)
+        plain_log_axis(axes)
+        width_axis(axes, sorted(data["width"].unique()))
+        draw_threshold(axes, settings["threshold_width"])
+        axes.set_ylabel(_label(name, settings))
+    panels[-1].set_xlabel("width")
+    _legend(panels[0], loss_label(settings))
+
+
+def _label(name: str, settings: dict[str, Any]) -> str:
+    if name == "test_loss":
+        return f"test {loss_label(settings)}"
+    return bound_label(settings, LOOKS[name].label.split("  ")[0])
+
+
+def _legend(axes: Axes, loss: str) -> None:
+    axes.legend(
+        title=f"training {loss}",
+        title_fontsize=7,
+        alignment="left",
+        loc="lower center",
+        bbox_to_anchor=(0.5, 1.08),
+        ncols=2,
+    )
+
+
+@claim(
+    "N1",
+    "The double descent of the bounds remains where all widths have the same training loss",
+    reported="not in the paper",
+    unit="smaller relative fall from the peak of C_lower, cross-entropy",
+)
+def double_descent_at_matched_loss(facts: Facts) -> Finding:
+    """Each bound where a run first comes down to the same training loss, interpolated between kept
+    checkpoints in the logs of both: the least loss that every run reaches. A part holds if the curve
+    over widths falls from its peak by more than 5 % to either end (interval of the smaller fall above
+    0.05)."""
+    parts = {
+        f"{word}, {loss}": judge_fact(_fall_of_all_widths(facts[name], bound), least=LEAST_FALL)
+        for name, loss in LOSSES.items()
+        for bound, word in JUDGED.items()
+    }
+    return combine(parts)
+
+
+def _fall_of_all_widths(facts: Facts, bound: str) -> Facts:
+    """At the least loss that every run reaches."""
+    for one in facts["at_equal_training_loss"]:
+        if not one["widths_left_out"]:
+            return one["smaller_fall_from_the_peak"][bound]
+    return {"untested": "no run without missing numbers"}

@@ -4,11 +4,14 @@ from dataclasses import asdict
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine, judge_fact, measured
 from pipeline.figures.looks import (
     BOUND_LOOKS,
     LOOKS,
@@ -19,20 +22,35 @@ from pipeline.figures.looks import (
     width_axis,
 )
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import fall_after_peak, peak_location, ratio_interval
+from pipeline.statistics.intervals import (
+    Interval,
+    bootstrap_interval,
+    fall_after_peak,
+    peak_location,
+    ratio_interval,
+)
 
 METHODS = ("autolip", "eclipse", "liplt", "seqlip", "lipsdp_descent", "exact", "search", "data", "mean")
+GAPS = {
+    "paper_upper_over_lower": ("autolip", "data"),
+    "least_upper_over_largest_lower": ("least_upper", "largest_lower"),
+    "search_over_data": ("search", "data"),
+    "least_upper_over_autolip": ("least_upper", "autolip"),
+}
+"""Ratios of bounds that are facts: above, below."""
+
 _BAND = "#56B4E9"
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
-    """One row per net: the methods, the best bounds (``least_upper``, ``largest_lower``), and why it
-    stopped. The exact constant is both, where there is one."""
+    """One row per net: the methods, the best bounds (``least_upper``, which is certified, and
+    ``largest_lower``), and why it stopped. The exact constant is both, where there is one."""
     keys = ["width", "seed", "stop_reason"]
     wide = table.pivot_table(index=keys, columns="method", values="value")
-    for name, kind, best in (("least_upper", "upper", "min"), ("largest_lower", "lower", "max")):
-        known = table[table["kind"].isin([kind, "exact"])]
-        wide[name] = known.groupby(keys)["value"].agg(best)
+    exact, lower = (table["kind"] == kind for kind in ("exact", "lower"))
+    certified = (table["kind"] == "upper") & table["certified"].astype(bool)
+    wide["least_upper"] = table[exact | certified].groupby(keys)["value"].min()
+    wide["largest_lower"] = table[exact | lower].groupby(keys)["value"].max()
     return wide.reset_index()
 
 
@@ -73,20 +91,12 @@ def measure(tables: Tables, context: Context) -> Facts:
     """Gaps between the bounds by width, the exact constant where there is one, and the peaks."""
     table = only(tables)
     data = prepared(table)
-    gaps = {
-        "paper_upper_over_lower": ("autolip", "data"),
-        "least_upper_over_largest_lower": ("least_upper", "largest_lower"),
-        "search_over_data": ("search", "data"),
-        "least_upper_over_autolip": ("least_upper", "autolip"),
-    }
     methods = [method for method in METHODS if method in data]
     return {
-        "gaps": {
-            str(width): {name: _ratio(own, *pair) for name, pair in gaps.items()}
-            for width, own in data.groupby("width")
-        },
+        "gaps": gaps(data),
+        "truth_from_c_lower_0_to_c_upper_1": truth(data),
         "over_exact": {
-            str(width): {method: _ratio(own, method, "exact") for method in methods}
+            str(width): {method: measured(_ratio, own, method, "exact") for method in methods}
             for width, own in (data.dropna(subset="exact").groupby("width") if "exact" in data else ())
         },
         "peaks": {
@@ -102,10 +112,30 @@ def measure(tables: Tables, context: Context) -> Facts:
     }
 
 
-def _ratio(data: pd.DataFrame, above: str, below: str) -> dict[str, float] | None:
-    if data[[above, below]].dropna().empty:
-        return None
-    return asdict(ratio_interval(data[above], data[below], paired=True))
+def gaps(data: pd.DataFrame) -> Facts:
+    """Ratios of bounds by width, from the ``prepared`` rows."""
+    return {
+        str(width): {name: measured(_ratio, own, *pair) for name, pair in GAPS.items()}
+        for width, own in data.groupby("width")
+    }
+
+
+def _ratio(data: pd.DataFrame, above: str, below: str) -> Interval:
+    return ratio_interval(data[above], data[below], paired=True)
+
+
+def truth(data: pd.DataFrame) -> Facts:
+    """Where the Lipschitz constant lies between C_lower (0) and C_upper (1), in logarithms, by width."""
+    sides = {"at_least": "largest_lower", "at_most": "least_upper"}
+    return {
+        str(width): {side: measured(_share_of_gap, own, bound) for side, bound in sides.items()}
+        for width, own in data.groupby("width")
+    }
+
+
+def _share_of_gap(data: pd.DataFrame, bound: str) -> Interval:
+    logs = np.log(data[["data", "autolip", bound]].dropna())
+    return bootstrap_interval((logs[bound] - logs["data"]) / (logs["autolip"] - logs["data"]))
 
 
 def _look(method: str) -> Any:
@@ -121,3 +151,47 @@ def _legend(figure: Figure, methods: list[str]) -> None:
     ]
     handles.append(Patch(color=_BAND, alpha=0.35, linewidth=0, label="where the truth lies"))
     figure.legend(handles=handles, loc="outside upper center", ncols=4)
+
+
+@claim(
+    "N2",
+    "A search over all inputs finds at most twice C_lower",
+    reported="not in the paper",
+    unit="search / C_lower, least width",
+)
+def search_finds_little_more(facts: Facts) -> Finding:
+    """The largest Jacobian norm that a search over all inputs finds, over C_lower on the training
+    points, ratio of the means over seeds, by width. A part holds if its interval lies in [1, 2]."""
+    return combine(
+        {
+            f"width {width}": judge_fact(found["search_over_data"], 1, 2)
+            for width, found in facts["gaps"].items()
+        }
+    )
+
+
+@claim(
+    "N3",
+    "The Lipschitz constant itself is nearer to C_lower than to C_upper",
+    reported="not in the paper",
+    unit="best certified bound between C_lower (0) and C_upper (1), least width",
+)
+def truth_is_near_lower(facts: Facts) -> Finding:
+    """Where the Lipschitz constant lies between C_lower (0) and C_upper (1), in logarithms, mean over
+    seeds by width: at least where the search came, at most at the best certified upper bound (both at
+    the constant itself where it is known). A width holds if the interval of the latter lies below 1/2,
+    does not hold if that of the former lies above, and else holds in part: the bounds leave it open."""
+    found = facts["truth_from_c_lower_0_to_c_upper_1"]
+    return combine({f"width {width}": _near_lower(sides) for width, sides in found.items()})
+
+
+def _near_lower(sides: Facts) -> Finding:
+    below, above = (judge_fact(sides[side], most=0.5) for side in ("at_most", "at_least"))
+    for one in (below, above):
+        if one.verdict == "not tested":
+            return one
+    if above.verdict == "does not hold":
+        return above
+    if below.verdict == "does not hold":
+        return Finding("holds in part", below.estimate, below.low, below.high)
+    return below

@@ -16,8 +16,24 @@ from matplotlib.ticker import (
     ScalarFormatter,
 )
 
-from pipeline.figures.looks import NORM_LOOKS, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
 from pipeline.figures.room import Context, Facts, Tables, only
+
+LOOKS = {
+    "certified": NORM_LOOKS["certified"],
+    "gram": NORM_LOOKS["gram"],
+    "norm2toep": NORM_LOOKS["norm2toep"],
+    "lanczos": Look("#000000", "d", ":", "Lanczos"),
+    "farnia_ryu": NORM_LOOKS["farnia_ryu"],
+    "reshaped_power": Look("#56B4E9", "x", ":", "reshaped (Miyato)"),
+    "sedghi": Look("#009E73", "P", "--", "Sedghi"),
+    "senderovich": Look("#009E73", "o", "--", "Senderovich"),
+    "singla_feizi": NORM_LOOKS["singla_feizi"],
+    "araujo": NORM_LOOKS["araujo"],
+    "grishina": Look("#8C510A", "h", "--", "Grishina"),
+    "trivial": Look("#444444", ">", "-", "trivial (sums)"),
+}
+"""The first is drawn on top of the others, and stands first in its legend."""
 
 SWEEPS = {
     "kernel_size": "kernel length $k$",
@@ -91,7 +107,7 @@ def _sweep(table: pd.DataFrame, context: Context, key: str) -> pd.DataFrame:
 
 def _draw_sweep(axes: Axes, part: pd.DataFrame, key: str, quantity: str) -> None:
     scale = 100 if quantity == "gap" else 1e3
-    for method in reversed(NORM_LOOKS):  # the first on top
+    for method in reversed(LOOKS):  # the first on top
         own = part[part["method"] == method]
         if own.empty:
             continue
@@ -109,7 +125,7 @@ def _draw_sweep(axes: Axes, part: pd.DataFrame, key: str, quantity: str) -> None
 
 
 def _style(method: str, group: str) -> dict[str, Any]:
-    look, kind = NORM_LOOKS[method], GROUPS[group]
+    look, kind = LOOKS[method], GROUPS[group]
     large = method == "senderovich"  # to be seen around Sedghi's equal values
     return {
         "color": look.color,
@@ -145,9 +161,7 @@ def _legends(axes: Axes, table: pd.DataFrame) -> None:
     for group, x in {"bound": 0.0, "none": 0.35, "lower": 0.76}.items():
         named = table.loc[table["group"] == group, "method"].unique()
         handles = [
-            Line2D([], [], **_style(name, group), label=_label(name))
-            for name in NORM_LOOKS
-            if name in named
+            Line2D([], [], **_style(name, group), label=_label(name)) for name in LOOKS if name in named
         ]
         if handles:
             legend = axes.legend(
@@ -165,7 +179,7 @@ def _legends(axes: Axes, table: pd.DataFrame) -> None:
 
 
 def _label(name: str) -> str:
-    label = NORM_LOOKS[name].label
+    label = LOOKS[name].label
     return f"{label} (circular)" if name in ("gram", "sedghi", "senderovich") else label
 
 

@@ -23,6 +23,12 @@ from pipeline.figures.room import Context, Facts, Tables, only
 FLOOR = 2.0**-53
 """Errors are drawn no lower than this: half the distance of 1 to the next float."""
 
+LOOKS = {
+    "power": Look("#0072B2", "o", "-", "power iteration"),
+    "gram": NORM_LOOKS["gram"],
+    "certified": NORM_LOOKS["certified"],
+}
+
 LINES = {"gaussian": "-", "orthogonal": "--"}
 
 
@@ -34,9 +40,9 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     )
     for matrix, line in LINES.items():
         for method in ("power", "gram"):
-            _draw_errors(steps, table, matrix, method, NORM_LOOKS[method]._replace(line=line))
-            _draw_times(seconds, table, matrix, method, NORM_LOOKS[method]._replace(line=line))
-    _draw_errors(steps, table, "gaussian", "gram_certified", NORM_LOOKS["certified"])
+            _draw_errors(steps, table, matrix, method, LOOKS[method]._replace(line=line))
+            _draw_times(seconds, table, matrix, method, LOOKS[method]._replace(line=line))
+    _draw_errors(steps, table, "gaussian", "gram_certified", LOOKS["certified"])
     steps.set_xscale("symlog", linthresh=1, linscale=0.4)
     steps.set_xlim(-0.1, table["steps"].max() * 1.3)
     ticks = [0, 1, 10, 100, 1000, 10_000]
@@ -121,7 +127,7 @@ def _marked(look: Look, method: str) -> dict[str, Any]:
 
 
 def _draw_enclosure(axes: Axes, table: pd.DataFrame) -> None:
-    color = NORM_LOOKS["gram"].color
+    color = LOOKS["gram"].color
     for matrix, line in LINES.items():
         part = table[(table["matrix"] == matrix) & (table["draw"] == 0)].drop_duplicates(
             ["method", "steps"]
@@ -156,10 +162,10 @@ def _draw_enclosure(axes: Axes, table: pd.DataFrame) -> None:
 
 def _legend(figure: Figure) -> None:
     handles = [
-        Line2D([], [], **_marked(NORM_LOOKS[name], name), label=NORM_LOOKS[name].label)
+        Line2D([], [], **_marked(LOOKS[name], name), label=LOOKS[name].label)
         for name in ("power", "gram")
     ]
-    certified = NORM_LOOKS["certified"]
+    certified = LOOKS["certified"]
     handles.append(
         Line2D([], [], **_marked(certified, "gram_certified"), label="Gram iteration, certified")
     )

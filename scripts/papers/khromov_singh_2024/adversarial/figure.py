@@ -1,5 +1,6 @@
 """Draw bounds and losses at attacked points against width."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -44,7 +45,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         draw_seeds(bounds, train[train["radius"] == radius], "width", "c_lower", look)
         draw_seeds(train_loss, train[train["radius"] == radius], "width", "loss", look)
         draw_seeds(test_loss, test[test["radius"] == radius], "width", "loss", look)
-    _draw_ratios(ratios, facts, looks)
+    _draw_ratios(ratios, train, looks, facts["paper"])
     for axes in grid.flat:
         width_axis(axes, sorted(data["width"].unique()))
         draw_threshold(axes, context["settings"]["double_descent"]["threshold_width"])
@@ -64,16 +65,21 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def _draw_ratios(axes: Axes, facts: Facts, looks: dict[float, Look]) -> None:
-    """Norms (solid) and secants (dotted) relative to the norms at the points, and the paper's ranges."""
-    moved = {"-": facts["relative_to_no_attack"]["train"]["c_lower"]}
-    for line, by_radius in (moved | {":": facts["secant_over_clean"]["train"]}).items():
-        for radius, look in looks.items():
-            ratios = by_radius.get(f"{radius:g}", {})
-            values = {int(width): one["estimate"] for width, one in ratios.items() if width != "range"}
-            if values:
-                axes.plot(*zip(*values.items()), line, color=look.color, marker=look.marker)
-    for ends in facts["paper"].values():
+def _draw_ratios(
+    axes: Axes, train: pd.DataFrame, looks: dict[float, Look], paper: Mapping[str, Sequence[float]]
+) -> None:
+    """Norms (solid) and secants (dotted) relative to the norms at the points, and the paper's ranges.
+
+    Lines are means over seeds of the ratios of single nets.
+    """
+    data = beside_clean(train)
+    for line, column in (("-", "c_lower"), (":", "c_secant")):
+        relative = data.assign(ratio=data[column] / data["c_lower_clean"])
+        for radius, own in relative.groupby("radius"):
+            look = looks[radius]
+            means = own.groupby("width")["ratio"].mean()
+            axes.plot(means.index, means, line, color=look.color, marker=look.marker)
+    for ends in paper.values():
         axes.axhspan(*ends, color="#888888", alpha=0.25, linewidth=0, zorder=0)
     axes.legend(
         handles=[

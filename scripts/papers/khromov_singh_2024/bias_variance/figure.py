@@ -1,13 +1,15 @@
-"""Draw variance over seeds with its bounds, and with the bias beside the test loss, against width."""
+"""Variance over seeds with its bounds, and with the bias beside the test loss, against width."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import spearmanr
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.looks import Look, corner_note, draw_threshold, plain_log_axis, width_axis
 from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.statistics.intervals import Interval, spearman
 
 VARIANCE = Look("#000000", "D", "-", "variance")
 BOUNDS = {
@@ -21,6 +23,84 @@ PARTS = {
     "bias_squared": Look("#009E73", "s", "--", "squared bias"),
     "variance": Look("#D55E00", "o", "-", "variance"),
 }
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Where everything peaks, and how far and how parallel to the variance its bounds run.
+
+    There is one variance per width, over all seeds, so that peaks have no interval over seeds; the
+    intervals are over test points.
+    """
+    table = only(tables)
+    data = table.sort_values("width").set_index("width")
+    names = [*BOUNDS, "variance", "bias_squared", "expected_loss"]
+    peaks = {name: int(data[name].idxmax()) for name in names if data[name].notna().any()}
+    correlations = {name: measured(_correlation, data, name) for name in BOUNDS}
+    return {
+        "peaks": peaks,
+        **_around_the_peak(data, peaks),
+        "bound_over_variance": {name: _range(data[name] / data["variance"]) for name in BOUNDS},
+        "rank_correlation_with_variance": {
+            name: one["estimate"] for name, one in correlations.items() if "estimate" in one
+        },
+        "mean_instead_of_zero": _range(data["bound_mean"] / data["bound_zero"]),
+        "range_of_squared_bias": _range(data["bias_squared"]),
+        "range_of_variance": _range(data["variance"]),
+        "share_of_the_fall_that_is_variance": measured(_share_of_the_fall, data),
+        "paper_bound_beside_variance": {
+            "rank_correlation": correlations["bound_paper"],
+            "ratio_of_the_peaks": measured(_ratio_of_peaks, peaks, "bound_paper", "variance"),
+        },
+    }
+
+
+def _around_the_peak(data: pd.DataFrame, peaks: dict[str, int]) -> Facts:
+    """The variance at its peak with its interval, and the widths whose variance may be larger."""
+    if "variance" not in peaks:
+        return {}
+    peak = peaks["variance"]
+    others = data.drop(peak)
+    return {
+        "variance_at_peak": [float(data.loc[peak, f"variance{end}"]) for end in ("_low", "", "_high")],
+        "widths_that_may_have_the_peak": [
+            peak,
+            *map(int, others.index[others["variance_high"] >= data.loc[peak, "variance_low"]]),
+        ],
+    }
+
+
+def _range(values: "pd.Series[float]") -> list[float]:
+    return [float(end) for end in values.agg(["min", "max"])]
+
+
+def _correlation(data: pd.DataFrame, name: str) -> float:
+    """Rank correlation of a bound with the variance over widths."""
+    return spearman(data.reset_index().assign(seed=0), name, "variance").estimate
+
+
+def _ratio_of_peaks(peaks: dict[str, int], above: str, below: str) -> float:
+    for name in (above, below):
+        if name not in peaks:
+            raise UntestedError(f"{name} has no values")
+    return peaks[above] / peaks[below]
+
+
+def _share_of_the_fall(rows: pd.DataFrame) -> Interval:
+    """How much of the fall of the expected loss from its peak to the widest net is variance."""
+    if rows["expected_loss"].isna().all():
+        raise UntestedError("the expected loss has no values")
+    peak, last = rows["expected_loss"].idxmax(), rows.index[-1]
+    if peak in (rows.index[0], last):
+        raise UntestedError("the expected loss has no peak inside of the widths")
+    top, end = rows.loc[peak], rows.loc[last]
+    bias = top["bias_squared"] - end["bias_squared"]
+    falls = (
+        top["variance"] - end["variance"],
+        top["variance_low"] - end["variance_high"],
+        top["variance_high"] - end["variance_low"],
+    )
+    shares = [fall / (fall + bias) for fall in falls]
+    return Interval(shares[0], min(shares), max(shares))
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -54,41 +134,6 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """Where everything peaks, and how far and how parallel to the variance its bounds run.
-
-    There is one variance per width, over all seeds, so that peaks have no interval over seeds; the
-    intervals are over test points.
-    """
-    table = only(tables)
-    data = table.sort_values("width").set_index("width")
-    names = [*BOUNDS, "variance", "bias_squared", "expected_loss"]
-    peak = data["variance"].idxmax()
-    others = data.drop(peak)
-    return {
-        "peaks": {name: int(data[name].idxmax()) for name in names},
-        "variance_at_peak": [float(data.loc[peak, f"variance{end}"]) for end in ("_low", "", "_high")],
-        "widths_that_may_have_the_peak": [
-            int(peak),
-            *map(int, others.index[others["variance_high"] >= data.loc[peak, "variance_low"]]),
-        ],
-        "bound_over_variance": {
-            name: [float(end) for end in (data[name] / data["variance"]).agg(["min", "max"])]
-            for name in BOUNDS
-        },
-        "rank_correlation_with_variance": {
-            name: float(spearmanr(data[name], data["variance"]).statistic) for name in BOUNDS
-        }
-        if len(data) > 2
-        else {},
-        "mean_instead_of_zero": [
-            float(end) for end in (data["bound_mean"] / data["bound_zero"]).agg(["min", "max"])
-        ],
-        "range_of_squared_bias": [float(end) for end in data["bias_squared"].agg(["min", "max"])],
-        "range_of_variance": [float(end) for end in data["variance"].agg(["min", "max"])],
-    }
-
-
 def _draw(axes: Axes, data: pd.DataFrame, name: str, look: Look) -> None:
     axes.plot(
         data["width"], data[name], look.line, color=look.color, marker=look.marker, label=look.label
@@ -102,4 +147,34 @@ def _draw(axes: Axes, data: pd.DataFrame, name: str, look: Look) -> None:
         color=look.color,
         markerfacecolor="white",
         markeredgewidth=0.8,
+    )
+
+
+@claim(
+    "C12",
+    "The double descent of the test loss is carried by the variance over seeds, not by the bias",
+    unit="share of the fall that is variance",
+)
+def variance_driven(facts: Facts) -> Finding:
+    """Of the fall of the expected test loss from its peak to the widest net, the share that is
+    variance. Holds if it lies above one half, with the ends of the variance's intervals taken at their
+    worst. The peak must lie inside of the widths."""
+    return judge_fact(facts["share_of_the_fall_that_is_variance"], least=0.5)
+
+
+@claim(
+    "C13",
+    "The bound from Lipschitz constants follows the variance over seeds",
+    unit="rank correlation over widths",
+)
+def bound_follows_variance(facts: Facts) -> Finding:
+    """The paper's bound of the variance against the variance by width. Two parts: the rank correlation
+    is at least 0.5; the two peaks are at most a factor 2 apart. Numbers of one set of seeds, without
+    intervals."""
+    found = facts["paper_bound_beside_variance"]
+    return combine(
+        {
+            "rank correlation": judge_fact(found["rank_correlation"], 0.5),
+            "ratio of the peaks' widths": judge_fact(found["ratio_of_the_peaks"], 0.5, 2),
+        }
     )

@@ -1,4 +1,4 @@
-"""Draw the width double descent of nets whose layers' norms are capped in training.
+"""The width double descent of nets whose layers' norms are capped in training.
 
 Bounds are those of the net without the temperature that multiplies its outputs in the loss. With it
 each bound is that many times as large.
@@ -11,10 +11,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured, readable
 from pipeline.figures.looks import corner_note, draw_threshold, mark_diverged, width_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.width import (
     BOUNDS,
+    LEAST_FALL,
     bound_label,
     curve_facts,
     draw_bounds,
@@ -26,15 +29,79 @@ from pipeline.figures.width import (
     number,
     prepared,
     rank_correlation,
+    smaller_falls,
 )
-from pipeline.statistics.intervals import ratio_interval
+from pipeline.statistics.intervals import Interval, ratio_interval
 
 Training = dict[str, Any]
+
+_CAPS = (10, 1)
+_FLATTENED = ("c_lower", "c_upper", "test_loss")
 
 
 def trainings(context: Context) -> dict[str, Training]:
     """Settings of training by variant, in the order of the configuration."""
     return {name: one["training"] for name, one in context["settings"]["variants"].items()}
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Peaks by cap, how far each stands above the widest net, and the bounds' share of the cap."""
+    data = prepared(only(tables))
+    falls = {
+        f"cap~{cap}": smaller_falls(data[data["variant"] == f"cap~{cap}"], _FLATTENED)
+        for cap in (0, *_CAPS)
+    }
+    return {
+        name: _facts_of(data[data["variant"] == name], training)
+        for name, training in trainings(context).items()
+    } | {
+        "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
+        "smaller_fall_from_the_peak": falls,
+        "change_of_the_smaller_fall": {
+            f"cap~{cap}": {
+                name: measured(_change, name, falls["cap~0"][name], falls[f"cap~{cap}"][name])
+                for name in _FLATTENED
+            }
+            for cap in _CAPS
+        },
+    }
+
+
+def _change(name: str, free: Facts, capped: Facts) -> Interval:
+    """The fall from a peak with a cap minus that without, with both intervals at their worst."""
+    for fall in (free, capped):
+        if "untested" in fall:
+            raise UntestedError(fall["untested"])
+    if not free["low"] > LEAST_FALL:
+        raise UntestedError(f"without a cap {readable(name)} has no clear peak")
+    return Interval(
+        capped["estimate"] - free["estimate"],
+        capped["low"] - free["high"],
+        capped["high"] - free["low"],
+    )
+
+
+def _facts_of(data: pd.DataFrame, training: Training) -> Facts:
+    curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss", "test_error")}
+    return {
+        "cap_on_the_product_of_norms": training["spectral_cap"],
+        "temperature": training["temperature"],
+        "largest_c_upper_with_the_temperature": number(data["c_upper"].max() * training["temperature"]),
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in BOUNDS
+        },
+    } | {
+        name: peak | {"peak_over_the_widest": _height(data, name, peak["peak_width"])}
+        for name, peak in curves.items()
+        if peak
+    }
+
+
+def _height(data: pd.DataFrame, name: str, peak_width: int) -> Facts:
+    """Mean at the peak over that of the widest nets."""
+    finite = data[np.isfinite(data[name])]
+    at = {width: rows[name].to_numpy() for width, rows in finite.groupby("width")}
+    return interval_facts(ratio_interval(at[peak_width], at[max(at)]))
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -92,33 +159,21 @@ def _legends(grid: Any) -> None:
     grid[1, 0].legend(loc="lower left")
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """Peaks by cap, how far each stands above the widest net, and the bounds' share of the cap."""
-    data = prepared(only(tables))
-    return {
-        name: _facts_of(data[data["variant"] == name], training)
-        for name, training in trainings(context).items()
-    } | {"stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict()}
-
-
-def _facts_of(data: pd.DataFrame, training: Training) -> Facts:
-    curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss", "test_error")}
-    return {
-        "cap_on_the_product_of_norms": training["spectral_cap"],
-        "temperature": training["temperature"],
-        "largest_c_upper_with_the_temperature": number(data["c_upper"].max() * training["temperature"]),
-        "rank_correlation_with_test_loss": {
-            name: rank_correlation(data, name, "test_loss") for name in BOUNDS
-        },
-    } | {
-        name: peak | {"peak_over_the_widest": _height(data, name, peak["peak_width"])}
-        for name, peak in curves.items()
-        if peak
-    }
-
-
-def _height(data: pd.DataFrame, name: str, peak_width: int) -> Facts:
-    """Mean at the peak over that of the widest nets."""
-    finite = data[np.isfinite(data[name])]
-    at = {width: rows[name].to_numpy() for width, rows in finite.groupby("width")}
-    return interval_facts(ratio_interval(at[peak_width], at[max(at)]))
+@claim(
+    "C18",
+    "A cap on the Lipschitz constant weakens the double descent of bounds and loss",
+    unit="change of the height of C_lower's peak, cap 10",
+)
+def cap_flattens(facts: Facts) -> Finding:
+    """Height of the peak in width under a spectral cap, minus that without (height: smaller of the
+    relative falls to either end), for C_lower, C_upper and the test loss. A part holds if the
+    difference lies below 0, with both intervals at their worst. Not tested where the height without a
+    cap is not above 5 %."""
+    changes = facts["change_of_the_smaller_fall"]
+    return combine(
+        {
+            f"{readable(name)}, cap {cap}": judge_fact(changes[f"cap~{cap}"][name], most=0)
+            for cap in _CAPS
+            for name in _FLATTENED
+        }
+    )

@@ -11,14 +11,31 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from scipy.stats import gaussian_kde, kurtosis, rankdata, skew
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import (
+    Finding,
+    UntestedError,
+    combine,
+    judge_fact,
+    measured,
+    select,
+)
 from pipeline.figures.looks import corner_note
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
 
 NAMES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
 COLORS = ("#E69F00", "#0072B2", "#009E73", "#7A7A7A")
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _GRID = 300
+
+FEWEST_WRONG = 20
+"""Misclassified points that a net must have to say something about them."""
+
+NET = ["experiment", "variant", "noise", "width", "seed"]
+"""Columns that name a net."""
+
+FACTS_OF_CLAIM = ("ratio of means", "ratio of maxima", "correlation")
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -30,7 +47,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     colors = dict(zip(sorted(table["width"].unique()), COLORS, strict=False))
     for column, experiment in enumerate(experiments):
         own = table[table["experiment"] == experiment]
-        _draw_training(panels[0, column], own[own["points"] == "train"], colors)
+        _draw_training(panels[0, column], own[own["points"] == "train"], facts[experiment], colors)
         _draw_test(panels[1, column], own[own["points"] == "test"], colors)
         panels[0, column].set_title(f"{'ab'[column]}   {NAMES[experiment]}, training points")
         panels[1, column].set_title(f"{'cd'[column]}   {NAMES[experiment]}, test points")
@@ -48,7 +65,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     return {
         experiment: {str(width): _facts_of_width(part) for width, part in own.groupby("width")}
         for experiment, own in table.groupby("experiment")
-    }
+    } | {"wrong_against_right_training_points": wrong_against_right(tables)}
 
 
 def _legend(figure: Figure, colors: dict[int, str]) -> None:
@@ -58,10 +75,11 @@ def _legend(figure: Figure, colors: dict[int, str]) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 
-def _draw_training(axes: Axes, data: pd.DataFrame, colors: dict[int, str]) -> None:
+def _draw_training(axes: Axes, data: pd.DataFrame, facts: Facts, colors: dict[int, str]) -> None:
+    """Densities by width, and the largest norms of the ``facts`` by width."""
     grid = np.linspace(0, data["norm"].max() * 1.04, _GRID)
     for width, own in data.groupby("width"):
-        largest = own.groupby("seed")["norm"].max().mean()
+        largest = facts[str(width)]["largest"]["estimate"]
         _draw_densities(axes, grid, own, "norm", colors[width], "-")
         axes.axvline(largest, color=colors[width], linestyle=":", linewidth=1.1)
     axes.set(xlim=(0, grid[-1]), ylim=(0, None), xlabel="Jacobian norm (logits per unit of input)")
@@ -143,3 +161,45 @@ def _wrong_over_right(data: pd.DataFrame, statistic: str) -> dict[str, float] | 
     if not {True, False} <= set(found.columns):
         return None
     return asdict(ratio_interval(found[False], found[True], paired=True))
+
+
+def wrong_against_right(tables: Tables) -> Facts:
+    """Norms at misclassified training points over those at the others, and loss with norm, over nets."""
+    return {name: measured(_over_nets, tables, name) for name in FACTS_OF_CLAIM}
+
+
+def _over_nets(tables: Tables, name: str) -> Interval:
+    rows = select(tables, "distribution", points="train")
+    found = pd.DataFrame([_of_net(one) for _, one in rows.groupby(NET)])
+    found = found[found["wrong"] >= FEWEST_WRONG]
+    if found.empty:
+        raise UntestedError(f"no net misclassifies {FEWEST_WRONG} training points")
+    return bootstrap_interval(found[name])
+
+
+def _of_net(rows: pd.DataFrame) -> dict[str, float]:
+    wrong = ~rows["correct"].astype(bool)
+    if wrong.all() or not wrong.any():
+        return {"wrong": 0.0} | dict.fromkeys(FACTS_OF_CLAIM, np.nan)
+    norms = rows.groupby(wrong)["norm"]
+    return {
+        "wrong": float(wrong.sum()),
+        "ratio of means": norms.mean()[True] / norms.mean()[False],
+        "ratio of maxima": norms.max()[True] / norms.max()[False],
+        "correlation": float(rows["loss"].corr(rows["norm"])),
+    }
+
+
+@claim(
+    "C27",
+    "Misclassified points more often have large norms; maxima are alike, and the loss says little",
+    reported="correlation of loss and norm 0.03 (ResNet-20)",
+    unit="mean norm, wrong / right",
+)
+def wrong_points_are_steeper(facts: Facts) -> Finding:
+    """Over the nets with at least 20 misclassified training points. Mean norm at these over that at the
+    others holds above 1; the largest norm over that of the others in [1/2, 2]; the correlation of loss
+    and norm in [-0.1, 0.1]. Intervals of the means over nets."""
+    found = facts["wrong_against_right_training_points"]
+    limits = {"ratio of means": (1,), "ratio of maxima": (0.5, 2), "correlation": (-0.1, 0.1)}
+    return combine({name: judge_fact(found[name], *ends) for name, ends in limits.items()})

@@ -29,11 +29,11 @@ def measure(tables: Tables, context: Context) -> Facts:
 
 def _rise_beyond_the_peak(data: pd.DataFrame, facts: Facts, threshold: float) -> Interval | float:
     """Ratio of the means over seeds; 1 where the widest nets have the least."""
-    widest = data["width"].max()
-    if not widest >= 16 * threshold:
-        raise UntestedError(f"the widest net, {widest}, is less than 16 thresholds wide")
     if "c_upper" not in facts:
         raise UntestedError("C_upper has no finite values")
+    widest = data["width"].max()
+    if widest < 16 * threshold:
+        raise UntestedError(f"the widest net, {widest}, is less than 16 thresholds wide")
     beyond = data[data["width"] >= facts["c_upper"]["peak_width"]]
     least = beyond.groupby("width")["c_upper"].mean().idxmin()
     if least == widest:

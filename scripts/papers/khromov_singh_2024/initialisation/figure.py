@@ -1,4 +1,4 @@
-"""Draw the bounds of nets that are not trained yet against width, and those of trained ones."""
+"""The bounds of nets that are not trained yet against width, and those of trained ones."""
 
 from typing import Any
 
@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine, judge_fact
 from pipeline.figures.looks import (
     LOOKS,
     corner_note,
@@ -20,6 +22,8 @@ from pipeline.figures.looks import (
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.width import (
     BOUNDS,
+    JUDGED,
+    LEAST_FALL,
     at_stop,
     bound_label,
     curve_facts,
@@ -27,6 +31,7 @@ from pipeline.figures.width import (
     number,
     prepared,
     rank_correlation,
+    smaller_falls,
 )
 
 _INPUTS, _OUTPUTS = 40, 10
@@ -63,6 +68,29 @@ def at_start(data: pd.DataFrame) -> pd.DataFrame:
     return data[data["epoch"] == 0].assign(stop_reason="not trained")
 
 
+def measure(tables: Tables, context: Context) -> Facts:
+    """Peaks before and after training, and how far initialisation is from theory."""
+    table = only(tables)
+    data = prepared(table)
+    start, stop = at_start(data), at_stop(data, context["settings"])
+    upper = start.groupby("width")["c_upper"].mean()
+    average = start.groupby("width")["c_avg"].mean()
+    return {
+        "at_initialisation": {name: curve_facts(start, name) for name in BOUNDS},
+        "trained": {name: curve_facts(stop, name) for name in (*BOUNDS, "test_loss")},
+        "rank_correlation_with_width_at_initialisation": {
+            name: rank_correlation(start.assign(size=start["width"]), name, "size") for name in BOUNDS
+        },
+        "c_upper_over_theory": {
+            str(width): number(value / upper_by_theory(width)) for width, value in upper.items()
+        },
+        "c_avg_over_its_limit_for_large_width": {
+            str(width): number(value / average_by_theory()) for width, value in average.items()
+        },
+        "smaller_fall_from_the_peak_at_initialisation": smaller_falls(start, BOUNDS),
+    }
+
+
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """Nets at initialisation alone (a) and below the trained ones (b)."""
     table = only(tables)
@@ -84,32 +112,10 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     handles, labels = alone.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     name_threshold(alone, settings)
-    _name_parts(both, data, settings)
+    _name_parts(both, data["width"].max(), facts)
     seeds = data["seed"].nunique()
     corner_note(figure, f"{context['scale']} scale, {seeds} seeds, band: ±1 std")
     return figure
-
-
-def measure(tables: Tables, context: Context) -> Facts:
-    """Peaks before and after training, and how far initialisation is from theory."""
-    table = only(tables)
-    data = prepared(table)
-    start, stop = at_start(data), at_stop(data, context["settings"])
-    upper = start.groupby("width")["c_upper"].mean()
-    average = start.groupby("width")["c_avg"].mean()
-    return {
-        "at_initialisation": {name: curve_facts(start, name) for name in BOUNDS},
-        "trained": {name: curve_facts(stop, name) for name in (*BOUNDS, "test_loss")},
-        "rank_correlation_with_width_at_initialisation": {
-            name: rank_correlation(start.assign(size=start["width"]), name, "size") for name in BOUNDS
-        },
-        "c_upper_over_theory": {
-            str(width): number(value / upper_by_theory(width)) for width, value in upper.items()
-        },
-        "c_avg_over_its_limit_for_large_width": {
-            str(width): number(value / average_by_theory()) for width, value in average.items()
-        },
-    }
 
 
 def _draw_theory(axes: Axes, data: pd.DataFrame) -> None:
@@ -139,17 +145,29 @@ def _draw_faint(axes: Axes, data: pd.DataFrame, name: str) -> None:
     )
 
 
-def _name_parts(axes: Axes, data: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _name_parts(axes: Axes, widest: int, facts: Facts) -> None:
     """Which curves are of trained nets and which are not."""
-    widest = data["width"].max()
-    for part, word in ((at_start(data), "at initialisation"), (at_stop(data, settings), "trained")):
-        height = part.groupby("width")["c_avg"].mean()[widest]
-        axes.annotate(
-            word,
-            (widest, height),
-            xytext=(0, -11),
-            textcoords="offset points",
-            ha="right",
-            fontsize=7,
-        )
+    for part, word in (("at_initialisation", "at initialisation"), ("trained", "trained")):
+        curve = facts[part]["c_avg"]
+        if curve:
+            axes.annotate(
+                word,
+                (widest, curve["at_the_widest"]),
+                xytext=(0, -11),
+                textcoords="offset points",
+                ha="right",
+                fontsize=7,
+            )
     axes.set_ylim(bottom=axes.get_ylim()[0] / 1.6)
+
+
+@claim(
+    "C24",
+    "At initialisation there is no double descent in width",
+    unit="smaller relative fall from the peak of C_lower",
+)
+def none_at_initialisation(facts: Facts) -> Finding:
+    """By bound, at initialisation: the smaller of the relative falls from the peak in width to either
+    end. A part holds if its interval lies below 0.05."""
+    falls = facts["smaller_fall_from_the_peak_at_initialisation"]
+    return combine({word: judge_fact(falls[name], most=LEAST_FALL) for name, word in JUDGED.items()})

@@ -1,4 +1,4 @@
-"""Draw the largest Jacobian norm and the test loss over width and label noise."""
+"""The largest Jacobian norm and the test loss over width and label noise."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import NullFormatter, NullLocator
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.looks import (
     Look,
     corner_note,
@@ -18,8 +20,17 @@ from pipeline.figures.looks import (
     width_axis,
 )
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.figures.width import BOUNDS, curve_facts, loss_label, note, prepared, shades
-from pipeline.statistics.intervals import peak_location
+from pipeline.figures.width import (
+    BOUNDS,
+    LEAST_FALL,
+    curve_facts,
+    loss_label,
+    note,
+    prepared,
+    shades,
+    smaller_falls,
+)
+from pipeline.statistics.intervals import Interval, ratio_interval, spearman
 
 _NOISE = "label noise (%)"
 _LOWER = r"$C_\mathrm{lower}$ (logits per unit of input)"
@@ -32,37 +43,8 @@ _SIDE = 1.06
 """Factor in width between marks of different quantities at the same noise."""
 
 
-def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """Heat maps above, cuts through them, and where along the width each row peaks."""
-    data = prepared(only(tables))
-    threshold = context["settings"]["threshold_width"]
-    test_loss = f"test {loss_label(context['settings'])}"
-    figure = plt.figure(figsize=(6.9, 7.2), layout="constrained")
-    # rows of their own, for what stands beside the panels differs
-    panels = np.array([row.subplots(1, 2) for row in figure.subfigures(3, 1)])
-    _draw_heat(panels[0, 0], means(data, "c_lower"), _LOWER)
-    _draw_heat(panels[0, 1], means(data, "test_loss"), test_loss)
-    _draw_over_width(panels[1, 0], data, "c_lower", threshold)
-    _draw_over_noise(panels[1, 1], data, "c_lower")
-    _draw_over_width(panels[2, 0], data, "test_loss", threshold)
-    _draw_peaks(panels[2, 1], data, threshold)
-    for axes in panels[1]:
-        axes.set_ylabel(_LOWER)
-    panels[2, 0].set_ylabel(test_loss)
-    for letter, axes in zip("abcdef", panels.flat, strict=True):
-        axes.set_title(letter)
-    corner_note(figure, note(data, context))
-    return figure
-
-
-def means(data: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Means over seeds, a row for each noise and a column for each width."""
-    finite = data[np.isfinite(data[name])]
-    return finite.pivot_table(index="noise", columns="width", values=name, aggfunc="mean")
-
-
 def measure(tables: Tables, context: Context) -> Facts:
-    """Peaks along the width for each noise, and along the noise for each width."""
+    """Peaks along the width for each noise and along the noise for each width, and what moves them."""
     data = prepared(only(tables))
     names = (*BOUNDS, "test_loss", "test_error")
     return {
@@ -74,21 +56,78 @@ def measure(tables: Tables, context: Context) -> Facts:
             str(width): {name: curve_facts(rows, name, "noise") for name in names}
             for width, rows in data.groupby("width")
         },
-        "mean_c_lower": _cells(means(data, "c_lower")),
-        "mean_test_loss": _cells(means(data, "test_loss")),
+        "mean_c_lower": _cells(data, "c_lower"),
+        "mean_test_loss": _cells(data, "test_loss"),
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
+        "smaller_fall_from_the_peak_over_width": {
+            str(noise): smaller_falls(rows, ["c_lower"]) for noise, rows in data.groupby("noise")
+        },
+        "smaller_fall_from_the_peak_over_noise": {
+            str(width): smaller_falls(rows, ["c_lower"], "noise")
+            for width, rows in data.groupby("width")
+        },
+        "rank_correlation_of_noise_and_width_of_peak": measured(_peak_follows_noise, data),
+        "widest_over_narrowest_that_fits_at_most_noise": measured(_widest_over_narrowest, data),
     }
 
 
-def _cells(table: pd.DataFrame) -> Facts:
+def _cells(data: pd.DataFrame, name: str) -> Facts:
+    """Means over seeds by noise and width."""
+    finite = data[np.isfinite(data[name])]
+    table = finite.pivot_table(index="noise", columns="width", values=name, aggfunc="mean")
     return {
         f"noise {noise}": {str(width): float(value) for width, value in row.dropna().items()}
         for noise, row in table.iterrows()
     }
 
 
-def _draw_heat(axes: Axes, table: pd.DataFrame, label: str) -> None:
-    """The table as coloured cells with their values, the largest of each row framed."""
+def _peak_follows_noise(data: pd.DataFrame) -> Interval | float:
+    """Rank correlation over seeds; 0 where the peak of every seed is at the same width."""
+    rows = data.dropna(subset=["c_lower"])
+    peaks = rows.loc[rows.groupby(["noise", "seed"])["c_lower"].idxmax()]
+    peaks = peaks.assign(level=peaks["noise"], log_width=np.log(peaks["width"]))
+    if peaks["noise"].nunique() > 2 and peaks["width"].nunique() == 1:
+        return 0.0
+    return spearman(peaks, "level", "log_width", x="noise")
+
+
+def _widest_over_narrowest(data: pd.DataFrame) -> Interval:
+    """C_lower of the widest nets over that of the narrowest, of those that fit the most noise."""
+    rows = data[data["noise"] == data["noise"].max()]
+    errors = rows.groupby("width")["train_error"].mean()
+    fitting = errors.index[errors <= 0.01]
+    if len(fitting) < 2:
+        raise UntestedError("no two widths fit the labels")
+    narrow, wide = (rows[rows["width"] == width] for width in (min(fitting), max(fitting)))
+    return ratio_interval(wide["c_lower"], narrow["c_lower"])
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """Heat maps above, cuts through them, and where along the width each row peaks."""
+    data = prepared(only(tables))
+    threshold = context["settings"]["threshold_width"]
+    test_loss = f"test {loss_label(context['settings'])}"
+    figure = plt.figure(figsize=(6.9, 7.2), layout="constrained")
+    # rows of their own, for what stands beside the panels differs
+    panels = np.array([row.subplots(1, 2) for row in figure.subfigures(3, 1)])
+    _draw_heat(panels[0, 0], facts, "c_lower", _LOWER)
+    _draw_heat(panels[0, 1], facts, "test_loss", test_loss)
+    _draw_over_width(panels[1, 0], data, "c_lower", threshold)
+    _draw_over_noise(panels[1, 1], data, "c_lower")
+    _draw_over_width(panels[2, 0], data, "test_loss", threshold)
+    _draw_peaks(panels[2, 1], facts, sorted(data["width"].unique()), threshold)
+    for axes in panels[1]:
+        axes.set_ylabel(_LOWER)
+    panels[2, 0].set_ylabel(test_loss)
+    for letter, axes in zip("abcdef", panels.flat, strict=True):
+        axes.set_title(letter)
+    corner_note(figure, note(data, context))
+    return figure
+
+
+def _draw_heat(axes: Axes, facts: Facts, name: str, label: str) -> None:
+    """Means as coloured cells with their values, the largest of each noise framed."""
+    table = _from_cells(facts[f"mean_{name}"])
     values = table.to_numpy()
     if np.isnan(values).all():
         return
@@ -105,8 +144,9 @@ def _draw_heat(axes: Axes, table: pd.DataFrame, label: str) -> None:
             fontsize=6 if table.size < 80 else 5,
             color="black" if norm(value) > 0.55 else "white",
         )
-    for row in np.flatnonzero(~np.isnan(values).all(axis=1)):
-        corner = (np.nanargmax(values[row]) + 0.04, row + 0.06)
+    for row, noise in enumerate(table.index):
+        peak = facts["over_width"][str(noise)][name]["peak_width"]
+        corner = (table.columns.get_loc(peak) + 0.04, row + 0.06)
         axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor="#D0006F", linewidth=1.6))
     axes.set_xticks(np.arange(len(table.columns)) + 0.5, table.columns)
     axes.set_yticks(np.arange(len(table.index)) + 0.5, table.index)
@@ -115,6 +155,14 @@ def _draw_heat(axes: Axes, table: pd.DataFrame, label: str) -> None:
     axes.set(xlabel="width", ylabel=_NOISE)
     bar = axes.figure.colorbar(mesh, ax=axes, pad=0.02, label=label)
     plain_log_axis(bar.ax)
+
+
+def _from_cells(cells: Facts) -> pd.DataFrame:
+    """The means again: a row for each noise and a column for each width."""
+    rows = {int(noise.removeprefix("noise ")): row for noise, row in cells.items()}
+    table = pd.DataFrame.from_dict(rows, orient="index", dtype=float)
+    table.columns = table.columns.astype(int)
+    return table.sort_index().sort_index(axis="columns")
 
 
 def _draw_over_width(axes: Axes, data: pd.DataFrame, name: str, threshold: float) -> None:
@@ -137,21 +185,19 @@ def _draw_over_noise(axes: Axes, data: pd.DataFrame, name: str) -> None:
     _legend_at_the_side(axes, "width")
 
 
-def _draw_peaks(axes: Axes, data: pd.DataFrame, threshold: float) -> None:
+def _draw_peaks(axes: Axes, facts: Facts, widths: list[int], threshold: float) -> None:
     """The width of the largest mean for each noise, with its bootstrap interval."""
     for side, (name, look) in enumerate(_PEAKS.items()):
-        rows = data[np.isfinite(data[name])]
-        peaks = {noise: peak_location(one, "width", name) for noise, one in rows.groupby("noise")}
+        peaks = {noise: one[name] for noise, one in facts["over_width"].items() if one[name]}
         noises = [float(noise) for noise in peaks]
         shift = _SIDE ** (side - 1)
-        where = np.array([peak.position for peak in peaks.values()])
-        low = np.nan_to_num([peak.position - peak.low for peak in peaks.values()])
-        high = np.nan_to_num([peak.high - peak.position for peak in peaks.values()])
+        where = np.array([peak["peak_width"] for peak in peaks.values()], float)
+        ends = [peak["peak_width_interval"] or [peak["peak_width"]] * 2 for peak in peaks.values()]
+        low, high = np.abs(np.array(ends, float).reshape(-1, 2).T - where)
         axes.errorbar(
             noises, where * shift, (low * shift, high * shift), color=look.color, marker=look.marker,
             linestyle=look.line, label=look.label, capsize=2, linewidth=1, elinewidth=0.8,
         )  # fmt: skip
-    widths = sorted(data["width"].unique())
     axes.set_yscale("log", base=2)
     axes.set_yticks(widths, [str(width) for width in widths])
     axes.yaxis.set_minor_locator(NullLocator())
@@ -166,3 +212,63 @@ def _legend_at_the_side(axes: Axes, title: str) -> None:
         title=title, title_fontsize=6.5, fontsize=6.5, loc="upper left", bbox_to_anchor=(1, 1.03),
         labelspacing=0.25, handlelength=1.4, borderaxespad=0.2,
     )  # fmt: skip
+
+
+@claim(
+    "C14",
+    "At any share of noisy labels C_lower has a double descent in width",
+    reported="no number (CIFAR-10)",
+    unit="smaller relative fall from the peak, least noise",
+)
+def double_descent_under_noise(facts: Facts) -> Finding:
+    """At each share of swapped labels, C_lower falls from its peak in width by more than 5 % to either
+    end: a part holds if the interval of the smaller fall lies above 0.05."""
+    return combine(
+        {
+            f"{noise} % noise": judge_fact(falls["c_lower"], least=LEAST_FALL)
+            for noise, falls in facts["smaller_fall_from_the_peak_over_width"].items()
+        }
+    )
+
+
+@claim(
+    "C15",
+    "At any width C_lower first rises and then falls with the share of noisy labels",
+    reported="no number (CIFAR-10)",
+    unit="smaller relative fall from the peak, least width",
+)
+def rise_and_fall_in_noise(facts: Facts) -> Finding:
+    """At each width, C_lower falls from its peak in the share of swapped labels by more than 5 % to
+    either end: a part holds if the interval of the smaller fall lies above 0.05."""
+    return combine(
+        {
+            f"width {width}": judge_fact(falls["c_lower"], least=LEAST_FALL)
+            for width, falls in facts["smaller_fall_from_the_peak_over_noise"].items()
+        }
+    )
+
+
+@claim(
+    "C16",
+    "The width at which C_lower peaks grows with the share of noisy labels",
+    reported="no number (CIFAR-10)",
+    unit="rank correlation",
+)
+def noise_moves_threshold(facts: Facts) -> Finding:
+    """Rank correlation of the share of swapped labels with the width at which C_lower peaks (mean over
+    seeds of the log). Holds if its interval lies above 0; 0 where the peak stays at one width."""
+    return judge_fact(facts["rank_correlation_of_noise_and_width_of_peak"], least=1e-9)
+
+
+@claim(
+    "C17",
+    "Over-parameterised nets fit random labels more smoothly than nets near the threshold",
+    reported="no number (CIFAR-10)",
+    unit="C_lower, widest / narrowest net that fits",
+)
+def wide_nets_are_smoother(facts: Facts) -> Finding:
+    """C_lower of the widest nets over that of the narrowest ones that fit, of those trained on the
+    largest share of swapped labels, ratio of the means over seeds (fitting: a training error of at most
+    1 % on average; the threshold that counts parameters is that of clean labels). Holds if its interval
+    lies below 1."""
+    return judge_fact(facts["widest_over_narrowest_that_fits_at_most_noise"], most=1)

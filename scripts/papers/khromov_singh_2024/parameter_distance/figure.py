@@ -1,12 +1,13 @@
-"""Draw how far weights travel in training against width, with the test loss below."""
+"""How far weights travel in training against width, with the test loss below."""
 
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine, judge_fact
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -19,19 +20,35 @@ from pipeline.figures.looks import (
 )
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import (
+    LEAST_FALL,
+    LOSSES,
     curve_facts,
     loss_label,
     name_threshold,
     note,
     prepared,
     rank_correlation,
+    smaller_falls,
 )
 
-_EXPERIMENTS = ("double_descent", "double_descent_mse")
 _DISTANCES = {
     "parameter_distance": Look("#0072B2", "o", "-", "along the kept checkpoints"),
     "distance_from_start": Look("#E69F00", "s", "--", "from initialisation to the stop"),
 }
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """By loss, the peaks of both distances and of the test loss, and their rank correlation."""
+    return {name: _facts_of(prepared(tables[name])) for name in LOSSES}
+
+
+def _facts_of(data: pd.DataFrame) -> Facts:
+    return {name: curve_facts(data, name) for name in (*_DISTANCES, "test_loss")} | {
+        "rank_correlation_with_test_loss": {
+            name: rank_correlation(data, name, "test_loss") for name in _DISTANCES
+        },
+        "smaller_fall_from_the_peak": smaller_falls(data, _DISTANCES),
+    }
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -39,24 +56,24 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     figure, panels = plt.subplots(
         2, 2, figsize=(6.9, 3.9), layout="constrained", sharex="col", height_ratios=[2, 1]
     )
-    for column, name in enumerate(_EXPERIMENTS):
+    for column, name in enumerate(LOSSES):
         data, settings = prepared(tables[name]), context["settings"][name]
-        _draw_column(panels[:, column], data, settings)
+        _draw_column(panels[:, column], data, facts[name], settings)
         panels[0, column].set_title(f"{'ab'[column]}   {loss_label(settings)}")
     panels[0, 0].set_ylabel("distance of weights (2-norm)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
-    together = pd.concat([prepared(tables[name]) for name in _EXPERIMENTS])
+    together = pd.concat([prepared(tables[name]) for name in LOSSES])
     corner_note(figure, note(together, context))
     return figure
 
 
-def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> None:
+def _draw_column(panels: Any, data: pd.DataFrame, facts: Facts, settings: dict[str, Any]) -> None:
     for name, look in _DISTANCES.items():
         draw_seeds(panels[0], data, "width", name, look)
     faint = LOOKS["test"]._replace(color="#8A8A8A")
     draw_seeds(panels[1], data, "width", "test_loss", faint)
-    _mark_peak(panels, data)
+    _mark_peak(panels, facts["test_loss"])
     for axes in panels:
         plain_log_axis(axes)
         width_axis(axes, sorted(data["width"].unique()))
@@ -66,25 +83,30 @@ def _draw_column(panels: Any, data: pd.DataFrame, settings: dict[str, Any]) -> N
     panels[1].set(xlabel="width", ylabel="test loss")
 
 
-def _mark_peak(panels: Any, data: pd.DataFrame) -> None:
+def _mark_peak(panels: Any, test_loss: Facts) -> None:
     """A band through both panels at the width of the largest test loss."""
-    mean = data[np.isfinite(data["test_loss"])].groupby("width")["test_loss"].mean()
-    if mean.empty:
+    if not test_loss:
         return
     for axes in panels:
         axes.axvline(
-            mean.idxmax(), color="#B0B0B0", linewidth=6, alpha=0.45, zorder=0, label="largest test loss"
+            test_loss["peak_width"],
+            color="#B0B0B0",
+            linewidth=6,
+            alpha=0.45,
+            zorder=0,
+            label="largest test loss",
         )
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """Peaks of both distances and of the test loss, and their rank correlation."""
-    return {name: _facts_of(prepared(tables[name])) for name in _EXPERIMENTS}
-
-
-def _facts_of(data: pd.DataFrame) -> Facts:
-    return {name: curve_facts(data, name) for name in (*_DISTANCES, "test_loss")} | {
-        "rank_correlation_with_test_loss": {
-            name: rank_correlation(data, name, "test_loss") for name in _DISTANCES
-        }
-    }
+@claim(
+    "C22",
+    "The distance that the parameters went has a double descent in width",
+    unit="smaller relative fall from the peak, cross-entropy",
+)
+def distance_has_a_peak(facts: Facts) -> Finding:
+    """By loss, the distance that the parameters went falls from its peak in width by more than 5 % to
+    either end: a part holds if the interval of the smaller fall lies above 0.05."""
+    falls = {loss: facts[name]["smaller_fall_from_the_peak"] for name, loss in LOSSES.items()}
+    return combine(
+        {loss: judge_fact(fall["parameter_distance"], least=LEAST_FALL) for loss, fall in falls.items()}
+    )

@@ -1,15 +1,16 @@
 """Draw the product of the constants of AlexNet's layers up to each of them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.figures.looks import BOUND_LOOKS, corner_note
 from pipeline.figures.room import Context, Facts, Tables, only
 
-PUBLISHED = {"autolip_without_pooling": 3.62e7, "greedy_seqlip": 5.45e6}
 NAMES = {"Conv2d": "conv", "MaxPool2d": "pool", "Linear": "fc", "AdaptiveAvgPool2d": "avg"}
 
 
@@ -18,48 +19,15 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     table = only(tables)
     figure, axes = plt.subplots(figsize=(5.4, 3.3), layout="constrained")
     layers = _shown(table[table["method"] == "autolip"])
-    places = range(len(layers))
-    look = BOUND_LOOKS["autolip"]
-    axes.plot(
-        places,
-        layers["cumulated"],
-        color=look.color,
-        marker=look.marker,
-        drawstyle="steps-mid",
-        label="AutoLip, certified",
-    )
-    axes.plot(
-        places,
-        layers["cumulated_without_pooling"],
-        color="#0072B2",
-        marker="o",
-        markerfacecolor="white",
-        linestyle="--",
-        drawstyle="steps-mid",
-        label="without the factors of max-pooling (no bound)",
-    )
     labels = list(layers["label"])
-    pairs = table[table["method"] == "seqlip"]
-    if not pairs.empty:
-        last = pairs.iloc[-1]
-        for key, filled in (("cumulated", True), ("cumulated_without_pooling", False)):
-            look = BOUND_LOOKS["seqlip_greedy"]
-            axes.plot(
-                len(labels),
-                last[key],
-                color=look.color,
-                marker="v",
-                markersize=5,
-                markerfacecolor=look.color if filled else "white",
-                linestyle="none",
-                label="with SeqLip in the fc layers, of either product (estimate)" if filled else None,
-            )
+    _draw_products(axes, layers)
+    if "seqlip_estimate" in facts:
+        _draw_estimates(axes, len(labels), facts)
         labels.append("SeqLip\n(fc)")
-    if _comparable(table):
-        for name, value, line in (("AutoLip", 3.62e7, "-."), ("greedy SeqLip", 5.45e6, ":")):
-            axes.axhline(value, color="black", linewidth=0.8, linestyle=line, label=f"{name}, published")
-    for place in places:
-        if layers["type"].iloc[place] == "MaxPool2d":
+    if facts["comparable_with_published"]:
+        _draw_published(axes, facts["published_with_imagenet_weights"])
+    for place, kind in enumerate(layers["type"]):
+        if kind == "MaxPool2d":
             axes.axvspan(place - 0.5, place + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
     axes.set_yscale("log")
     axes.set_xticks(range(len(labels)), labels, fontsize=6.5)
@@ -71,9 +39,54 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     axes.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
     size = context["settings"]["image_size"]
     corner_note(
-        figure, f"{context['scale']} scale, images of {size}x{size}, weights: {table['weights'].iloc[0]}"
+        figure, f"{context['scale']} scale, images of {size}x{size}, weights: {facts['weights']}"
     )
     return figure
+
+
+def _draw_products(axes: Axes, layers: pd.DataFrame) -> None:
+    look = BOUND_LOOKS["autolip"]
+    axes.plot(
+        range(len(layers)),
+        layers["cumulated"],
+        color=look.color,
+        marker=look.marker,
+        drawstyle="steps-mid",
+        label="AutoLip, certified",
+    )
+    axes.plot(
+        range(len(layers)),
+        layers["cumulated_without_pooling"],
+        color="#0072B2",
+        marker="o",
+        markerfacecolor="white",
+        linestyle="--",
+        drawstyle="steps-mid",
+        label="without the factors of max-pooling (no bound)",
+    )
+
+
+def _draw_estimates(axes: Axes, place: int, facts: Facts) -> None:
+    color = BOUND_LOOKS["seqlip_greedy"].color
+    for name, filled in (("seqlip_estimate", True), ("seqlip_estimate_without_pooling", False)):
+        axes.plot(
+            place,
+            facts[name],
+            color=color,
+            marker="v",
+            markersize=5,
+            markerfacecolor=color if filled else "white",
+            linestyle="none",
+            label="with SeqLip in the fc layers, of either product (estimate)" if filled else None,
+        )
+
+
+def _draw_published(axes: Axes, published: Mapping[str, float]) -> None:
+    names = (("AutoLip", "autolip_without_pooling", "-."), ("greedy SeqLip", "greedy_seqlip", ":"))
+    for label, name, line in names:
+        axes.axhline(
+            published[name], color="black", linewidth=0.8, linestyle=line, label=f"{label}, published"
+        )
 
 
 def _shown(layers: pd.DataFrame) -> pd.DataFrame:
@@ -104,7 +117,7 @@ def measure(tables: Tables, context: Context) -> Facts:
         "autolip": float(last["cumulated"]),
         "autolip_without_pooling": float(last["cumulated_without_pooling"]),
         "factor_of_max_pooling": float(last["cumulated"] / last["cumulated_without_pooling"]),
-        "published_with_imagenet_weights": PUBLISHED,
+        "published_with_imagenet_weights": context["printed"],
         "comparable_with_published": _comparable(table),
     }
     if not pairs.empty:

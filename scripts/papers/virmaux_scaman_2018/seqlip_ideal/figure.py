@@ -1,6 +1,7 @@
 """Draw SeqLip and AutoLip against the number of layers in the ideal scenario."""
 
 import math
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -9,9 +10,6 @@ from matplotlib.figure import Figure
 
 from pipeline.figures.looks import BOUND_LOOKS, corner_note
 from pipeline.figures.room import Context, Facts, Tables, only
-
-PAPER_ENDS = {0.5: 5.9e-2, 0.1: 8.3e-4, 0.01: 8.8e-5}
-"""The paper's values at ten layers, read off its figure, by ratio."""
 
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#7A7A7A")
 MARKERS = ("o", "s", "^", "D")
@@ -36,7 +34,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     axes.plot([], [], color="#555555", label="certified bounds", **THIN)
     limit = [math.pi ** (1 - count) for count in layers]
     axes.plot(layers, limit, color="#444444", linestyle=(0, (1, 1.5)), label=r"limit $\pi^{-(K-1)}$")
-    _draw_paper(axes, ratios, layers)
+    _draw_paper(axes, ratios, layers, facts["paper_at_10_layers"])
     axes.set_yscale("log")
     axes.set_xticks(layers)
     axes.set_xlabel("number of linear layers $K$")
@@ -54,12 +52,14 @@ def _searched(table: pd.DataFrame) -> pd.DataFrame:
     return both.groupby(["ratio", "draw", "layers"], as_index=False)["value"].max()
 
 
-def _draw_paper(axes: Axes, ratios: list[float], layers: list[int]) -> None:
+def _draw_paper(axes: Axes, ratios: list[float], layers: list[int], paper: Mapping[str, float]) -> None:
+    """The paper's values by ratio, where the figure ends at ten layers as the paper's does."""
     if layers[-1] != 10:
         return
-    known = [(ratio, COLORS[i]) for i, ratio in enumerate(ratios[: len(COLORS)]) if ratio in PAPER_ENDS]
-    for ratio, color in known:
-        axes.plot(10.25, PAPER_ENDS[ratio], marker="<", color=color, markerfacecolor="white")
+    colors = {f"{ratio:g}": color for ratio, color in zip(ratios, COLORS, strict=False)}
+    known = [ratio for ratio in colors if ratio in paper]
+    for ratio in known:
+        axes.plot(10.25, paper[ratio], marker="<", color=colors[ratio], markerfacecolor="white")
     if known:
         style = {"linestyle": "none", "marker": "<", "color": "#555555", "markerfacecolor": "white"}
         axes.plot([], [], label="paper, one draw, at 10 layers", **style)
@@ -74,5 +74,5 @@ def measure(tables: Tables, context: Context) -> Facts:
         "layers": int(table["layers"].max()),
         "limit": math.pi ** (1 - int(table["layers"].max())),
         "values": {f"{ratio:g} {method}": value for (ratio, method), value in means.items()},
-        "paper_at_10_layers": {f"{ratio:g}": value for ratio, value in PAPER_ENDS.items()},
+        "paper_at_10_layers": context["printed"],
     }

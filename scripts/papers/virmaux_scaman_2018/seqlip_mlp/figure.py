@@ -7,46 +7,6 @@ from pipeline.figures.looks import corner_note
 from pipeline.figures.methods import draw_groups, legend_entries
 from pipeline.figures.room import Context, Facts, Tables, only
 
-PAPER: dict[int, dict[str, float]] = {
-    4: {
-        "frobenius": 648.2,
-        "autolip": 33.04,
-        "seqlip_exact": 21.47,
-        "seqlip_greedy": 21.47,
-        "data": 4.36,
-        "search": 4.55,
-        "grid": 6.56,
-    },
-    5: {
-        "frobenius": 4283.1,
-        "autolip": 134.4,
-        "seqlip_exact": 72.87,
-        "seqlip_greedy": 72.87,
-        "data": 6.77,
-        "search": 5.8,
-        "grid": 7.1,
-    },
-    7: {
-        "frobenius": 22341,
-        "autolip": 294.6,
-        "seqlip_exact": 130.2,
-        "seqlip_greedy": 130.2,
-        "data": 5.4,
-        "search": 5.27,
-        "grid": 6.51,
-    },
-    10: {
-        "frobenius": 7343800,
-        "autolip": 19248.2,
-        "seqlip_exact": 2463.44,
-        "seqlip_greedy": 2463.36,
-        "data": 10.04,
-        "search": 5.77,
-        "grid": 17.1,
-    },
-}
-"""The paper's table, by number of layers. Its nets were not released, so other nets are bounded."""
-
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """A group of rows for each depth, the paper's values as rings."""
@@ -55,7 +15,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         figsize=(6.0, 1.2 + 1.0 * table["depth"].nunique()), layout="constrained"
     )
     named = table.assign(net=[_name(depth) for depth in table["depth"]])
-    draw_groups(axes, named, "value", {_name(depth): values for depth, values in PAPER.items()})
+    draw_groups(axes, named, "value", {_name(depth): found for depth, found in facts["paper"].items()})
     axes.set_xlabel("bound of the Lipschitz constant (units of output per unit of input)")
     figure.legend(*legend_entries(table, "paper, other nets"), loc="outside upper center", ncols=3)
     runs, epochs = table["training"].nunique(), context["settings"]["epochs"]
@@ -64,7 +24,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def _name(depth: int) -> str:
+def _name(depth: int | str) -> str:
     return f"{depth} layers"
 
 
@@ -72,7 +32,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     """Mean bounds by depth and method, AutoLip over SeqLip, and the paper's table."""
     table = only(tables)
     means = table.groupby(["depth", "method"])["value"].mean()
-    depths = sorted(table["depth"].unique())
+    depths, paper = sorted(table["depth"].unique()), context["printed"]
     return {
         "values": {str(depth): means[depth].to_dict() for depth in depths},
         "autolip_over_greedy_seqlip": {
@@ -82,5 +42,5 @@ def measure(tables: Tables, context: Context) -> Facts:
         "loss": {
             str(depth): float(table.loc[table["depth"] == depth, "loss"].mean()) for depth in depths
         },
-        "paper": {str(depth): PAPER[depth] for depth in depths if depth in PAPER},
+        "paper": {depth: paper[depth] for depth in map(str, depths) if depth in paper},
     }

@@ -1,25 +1,18 @@
 """The figure of regularised training: what it shows, also when there is little to show."""
 
-import json
 import math
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-from tests.conftest import ROOT
+from tests.papers.helpers import measured_and_drawn, room_context
 
-import plot_lipschitz_training as plot
-from pipeline import figures
+from papers.beyond.lipschitz_training import figure
+from pipeline.figures.looks import LOOKS
 
-CONTEXT = {
-    "scale": "laptop",
-    "settings": {
-        "training": {
-            "min_epochs": 30,
-            "max_epochs": 30,
-            "regularisation": {"strength": 0.1, "threshold": 1.0, "steps": 6},
-        }
-    },
+TRAINING = {
+    "min_epochs": 30,
+    "max_epochs": 30,
+    "regularisation": {"strength": 0.1, "threshold": 1.0, "steps": 6},
 }
 
 
@@ -51,22 +44,14 @@ def table(strengths=(0.0, 0.01, 0.1), diverged=()):
     return pd.DataFrame(rows)
 
 
-@pytest.fixture(autouse=True)
-def _style():
-    figures.use_style(ROOT / "scripts" / "style.mplstyle")
-    yield
-    plt.close("all")
-
-
 def drawn(data):
-    figure = plot.draw(plot.prepared(data), CONTEXT)
-    figure.canvas.draw()
-    return figure
+    context = room_context("lipschitz_training", {"training": TRAINING}, scale="laptop")
+    return measured_and_drawn(figure, {"lipschitz_training": data}, context)
 
 
 def test_strengths_stand_in_order_with_zero_apart():
-    figure = drawn(table())
-    for axes in figure.axes[:3]:
+    _, drawing = drawn(table())
+    for axes in drawing.axes[:3]:
         ticks = [label.get_text() for label in axes.get_xticklabels()]
         assert ticks == ["0", "0.01", "0.1"]
         positions = list(axes.get_xticks())
@@ -75,9 +60,9 @@ def test_strengths_stand_in_order_with_zero_apart():
 
 
 def test_means_are_those_of_the_seeds_and_a_planned_end_is_not_marked():
-    data = plot.prepared(table())
-    axes = drawn(table()).axes[0]
-    look = figures.LOOKS["c_lower"]
+    data = figure.prepared(table())
+    axes = drawn(table())[1].axes[0]
+    look = LOOKS["c_lower"]
     mean = next(line for line in axes.lines if line.get_label() == look.label)
     assert list(mean.get_ydata()) == pytest.approx(list(data.groupby("strength")["c_lower"].mean()))
     marked = [line for line in axes.lines if line.get_marker() == look.marker and len(line.get_xdata())]
@@ -85,17 +70,19 @@ def test_means_are_those_of_the_seeds_and_a_planned_end_is_not_marked():
 
 
 def test_facts_say_what_the_trade_off_is():
-    facts = plot.facts(plot.prepared(table()))
+    facts, drawing = drawn(table())
     assert facts["strength_of_least_test_loss"] == 0.1
     assert facts["upper_certified"] is True
     assert facts["means"]["0.01"]["train_accuracy"] == pytest.approx(99)
-    json.dumps(facts)
+    named = [(text.get_text(), *text.xy) for text in drawing.axes[3].texts]
+    expected = [(name, row["c_upper"], row["test_loss"]) for name, row in facts["means"].items()]
+    assert named == [("$r = 0$", *expected[0][1:]), *expected[1:]]
 
 
 @pytest.mark.parametrize("strengths", [(0.0,), (0.1,), (0.0, 0.1)])
 def test_few_strengths_and_lost_seeds_draw(strengths):
     drawn(table(strengths))
-    figure = drawn(table(strengths, diverged={(strengths[-1], 1)}))
-    assert any(line.get_marker() == "X" for line in figure.axes[0].lines)
+    _, drawing = drawn(table(strengths, diverged={(strengths[-1], 1)}))
+    assert any(line.get_marker() == "X" for line in drawing.axes[0].lines)
     if len(strengths) > 1:
         drawn(table(strengths, diverged={(strengths[-1], seed) for seed in range(3)}))

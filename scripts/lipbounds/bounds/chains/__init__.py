@@ -1,0 +1,1 @@
+"""Certified bounds of chains of layers: one file each, with a function `bound` of a chain."""

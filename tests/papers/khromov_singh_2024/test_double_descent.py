@@ -1,0 +1,159 @@
+"""The width double descent, of nets trained with cross-entropy and with the squared error."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tests.papers import width_tables as given
+
+from papers.khromov_singh_2024.double_descent import figure as room
+from papers.khromov_singh_2024.double_descent_mse import figure as squared
+from pipeline.figures.width import at_stop, curve_facts, prepared, shades
+
+
+def test_curve_facts_are_those_of_the_means():
+    facts = curve_facts(prepared(given.stops()), "c_lower")
+    assert facts["peak_width"] == 64
+    assert facts["peak_width_interval"] == [64, 64]
+    assert facts["peak_is_interior"] is True
+    assert facts["peak"] == pytest.approx(200 * 1.01)
+    assert facts["at_the_widest"] == pytest.approx(50 * 1.01)
+    assert facts["fall_in_per_cent"] == pytest.approx(75)
+    low, high = facts["fall_in_per_cent_interval"]
+    assert 74 < low <= 75 <= high < 76
+    assert curve_facts(prepared(given.stops(lost=True)), "c_lower") == {}
+
+
+def test_the_stop_is_the_last_checkpoint():
+    stop = at_stop(prepared(given.epochs()), {"training": {"max_epochs": 900}})
+    assert dict(zip(stop["width"], stop["epoch"], strict=True)) == {
+        16: 20,
+        32: 100,
+        64: 900,
+        128: 900,
+        256: 900,
+    }
+    assert set(stop.loc[stop["stop_reason"] == "epoch_cap", "width"]) == {64, 128, 256}
+
+
+def test_shades_are_distinct_in_grey_and_have_their_own_markers():
+    looks = shades([str(i) for i in range(10)])
+    assert len({look.color for look in looks}) == len({look.marker for look in looks}) == 10
+
+
+def test_rank_correlations_and_stop_reasons():
+    table = given.stops()
+    facts = given.as_json(squared, {"": table}, given.CONTEXT)
+    # the test loss is a multiple of each bound
+    assert facts["rank_correlation_with_test_loss"]["c_upper"]["estimate"] == pytest.approx(1)
+    assert facts["stop_reasons"] == {"epoch_cap": 6, "gradient_norm": 9}
+    few = given.as_json(squared, {"": table[table["width"] > 64]}, given.CONTEXT)
+    assert few["rank_correlation_with_test_loss"]["c_upper"] is None
+
+
+def test_peaks_stand_where_they_do_beside_threshold_and_test_loss():
+    table = given.stops(128)
+    table["test_loss"] = given.stops(32)["test_loss"]
+    facts = given.as_json(room, {"": table}, given.CONTEXT)
+    assert facts["peak_over_threshold"]["c_avg"] == {"estimate": 2, "low": 2, "high": 2}
+    assert facts["peak_over_that_of_the_test_loss"]["c_avg"]["estimate"] == 4
+    # to the narrowest nets all fall by three octaves, to the widest by one
+    assert facts["smaller_fall_from_the_peak"]["c_upper"]["estimate"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("module", [room, squared])
+def test_it_draws_also_when_every_seed_diverged(module, lost):
+    tables = {"": given.stops(lost=lost)}
+    drawn = module.draw(tables, given.as_json(module, tables, given.CONTEXT), given.CONTEXT)
+    drawn.canvas.draw()
+
+
+def test_the_squared_error_has_its_own_labels():
+    context = given.CONTEXT | {"settings": given.BOTH["settings"]["double_descent_mse"]}
+    tables = {"double_descent_mse": given.stops()}
+    figure = squared.draw(tables, given.as_json(squared, tables, context), context)
+    labels = [axes.get_ylabel() for axes in figure.axes]
+    assert labels == ["Lipschitz bound (outputs per unit of input)", "squared error", "error (%)"]
+    assert any("outputs" in text.get_text() for text in figure.axes[0].texts)
+
+
+# ---------------------------------------------------------------- claims
+
+
+def wide():
+    """As the paper has it: C_upper of the widest nets is larger than that of narrower ones."""
+    table = given.sweep()
+    table = pd.concat([table, table[table["width"] == 512].assign(width=2048)], ignore_index=True)
+    shift = np.where(table["width"] == 2048, 0.5, 0) - np.where(table["width"] == 512, 0.1, 0)
+    return table.assign(log10_c_upper=table["log10_c_upper"] + shift)
+
+
+def both(first, second):
+    """What C10 finds."""
+    facts = {
+        "double_descent": room.measure({"double_descent": first}, given.AT_80),
+        "double_descent_mse": squared.measure({"double_descent_mse": second}, given.AT_80),
+    }
+    return room.double_descent.judged("double_descent", facts)
+
+
+def test_a_double_descent_of_all_bounds_is_one():
+    finding = both(wide(), given.sweep())
+    assert finding.verdict == "holds", finding
+    assert finding.estimate == pytest.approx(0.65, abs=0.01)
+    assert "place of C_upper, squared error: holds 0.8 [0.8, 0.8]" in finding.reason
+    assert "C_avg, cross-entropy, beside the test loss: holds 1 [1, 1]" in finding.reason
+
+
+def test_rising_bounds_have_none():
+    finding = both(given.rising(wide()), given.rising(given.sweep()))
+    assert finding.verdict == "does not hold", finding
+
+
+def test_a_double_descent_of_one_loss_holds_in_part():
+    finding = both(given.rising(wide()), given.sweep())
+    assert finding.verdict == "holds in part", finding
+    assert "place of C_lower, cross-entropy: not tested (C_lower has no peak inside" in finding.reason
+
+
+def test_a_peak_elsewhere_is_said_to_be_there():
+    finding = both(wide(), given.sweep(256))
+    assert "place of C_lower, squared error: does not hold 3.2 [3.2, 3.2]" in finding.reason
+
+
+def test_the_double_descent_needs_both_losses_and_numbers():
+    facts = {"double_descent": room.measure({"": wide()}, given.AT_80)}
+    assert "double_descent_mse" in room.double_descent.judged("double_descent", facts).reason
+    for empty in given.degenerate({"": given.sweep()}):
+        given.check_untested(both(empty[""], empty[""]))
+    one = given.one_seed({"": given.sweep()})[""]
+    finding = both(one, one)
+    assert finding.verdict == "not tested", finding
+    assert "one seed" in finding.reason
+
+
+def test_the_double_descent_names_both_figures():
+    assert room.double_descent.figures == ("double_descent", "double_descent_mse")
+
+
+def test_c_upper_rises_again_where_it_does():
+    finding = given.judged(room, "C11", {"": wide()}, given.AT_80)
+    assert finding.verdict == "holds", finding
+    assert finding.estimate == pytest.approx(10**0.6)
+
+
+def test_a_bound_that_only_falls_does_not_rise_again():
+    falling = wide().assign(log10_c_upper=-wide()["width"] / 100)
+    finding = given.judged(room, "C11", {"": falling}, given.AT_80)
+    assert finding.verdict == "does not hold", finding
+    assert finding.estimate == 1
+
+
+def test_no_rise_is_judged_near_the_threshold():
+    finding = given.judged(room, "C11", {"": given.sweep()}, given.AT_80)
+    assert finding.reason == "the widest net, 512, is less than 16 thresholds wide"
+
+
+def test_a_rise_needs_numbers_and_seeds():
+    given.check_degenerate(room, "C11", {"": wide()}, given.AT_80)
+    given.check_one_seed(room, "C11", {"": wide()}, given.AT_80)
