@@ -20,7 +20,7 @@ import json, sys, yaml
 from pathlib import Path
 root = Path(sys.argv[1])
 sys.path.insert(0, str(root / "scripts"))
-from pipeline.config.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.config.training import identity
 from pipeline.snakemake.setup import WorkflowSetup
 config = load_config(yaml.safe_load((root / "config.yaml").read_text()) | {"scale": "laptop"})
@@ -242,6 +242,7 @@ EXEMPT = {
     "nets/settings.py",
     "pipeline/config/config.py",
     "pipeline/config/errors.py",
+    "pipeline/config/loading.py",
     "pipeline/config/rooms.py",
     "pipeline/config/training.py",
     "pipeline/jobs/command.py",

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.config.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.config.training import identity
 
 pytestmark = pytest.mark.slow

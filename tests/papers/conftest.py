@@ -2,9 +2,10 @@
 
 import matplotlib.pyplot as plt
 import pytest
-from tests.conftest import ROOT
 
+from lipbounds.threads import one_thread
 from pipeline.figures.looks import use_style
+from tests.conftest import ROOT
 
 
 @pytest.fixture(autouse=True)
@@ -12,3 +13,10 @@ def _style():
     use_style(ROOT / "scripts" / "style.mplstyle")
     yield
     plt.close("all")
+
+
+@pytest.fixture
+def single_threaded():
+    """One thread, for many small operations that several threads would only wait for each other in."""
+    with one_thread():
+        yield

@@ -3,6 +3,7 @@
 import json
 
 import yaml
+
 from tests.conftest import ROOT
 
 PAPERS = ROOT / "scripts" / "papers"
@@ -27,3 +28,13 @@ def measured_and_drawn(figure, tables, context):
     drawing = figure.draw(tables, facts, context)
     drawing.canvas.draw()
     return facts, drawing
+
+
+def job_context(room, settings, scale="smoke"):
+    """:func:`room_context` as a job gets it, through JSON: keys are strings."""
+    return json.loads(json.dumps(room_context(room, settings, scale)))
+
+
+def judged(claim, room, facts):
+    """The finding on a claim of a room by its facts."""
+    return claim.judged(room, {room: json.loads(json.dumps(facts))})

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 from nets.models.fcn import seeded_fcn
 from nets.training.points import Points, training_subset
-from pipeline.config.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.config.training import identity
 from pipeline.provenance.files import write_tensors
 from pipeline.runs.catalogue import Catalogue

@@ -13,8 +13,9 @@ from tests.conftest import ROOT
 from lipbounds.bounds.upper import METHODS
 from nets import parts
 from pipeline.config import training as training_module
-from pipeline.config.config import SCALES, TopLevel, load_config
+from pipeline.config.config import SCALES, TopLevel
 from pipeline.config.errors import ConfigError
+from pipeline.config.loading import load_config
 from pipeline.config.rooms import PAPERS
 from pipeline.config.training import Bounds, Setup, Training, TrainingJob, identity
 from pipeline.pages import config_reference
@@ -179,7 +180,7 @@ def test_scales_inherit_and_override():
     assert laptop.training.schedule.name == paper.training.schedule.name
 
 
-def test_overrides_are_nested_or_dotted_and_reach_what_is_like_the_set_up():
+def test_overrides_are_nested_or_dotted_and_concern_the_set_up_that_they_name():
     nested = {"double_descent": {"laptop": {"seeds": 2, "training": {"batch_size": 100}}}}
     dotted = {"double_descent.laptop.seeds": 2, "double_descent.laptop": {"training.batch_size": 100}}
     for overrides in (nested, dotted):
@@ -187,7 +188,7 @@ def test_overrides_are_nested_or_dotted_and_reach_what_is_like_the_set_up():
         setup = at(config, "double_descent", "laptop")
         assert (setup.seeds, setup.training.batch_size) == (2, 100)
         assert setup.training.learning_rate == 0.2
-        assert at(config, "depth", "laptop").training.batch_size == 100
+        assert at(config, "depth", "laptop").training.batch_size == 512
         assert at(config, "double_descent", "paper").seeds == 4
     study = load_config(changed("toy.laptop.steps", 7))
     assert study.study("toy").steps == 7

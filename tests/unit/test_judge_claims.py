@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 import judge_claims
 from pipeline.claims import report
 from pipeline.claims.claim import import_claims
-from pipeline.config.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.snakemake.setup import WorkflowSetup
 
 SETUP = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))

@@ -57,12 +57,6 @@ def bounds(table, value, **more):
     return table.assign(**more)
 
 
-def sweep(at):
-    table = grid(width=WIDTHS, seed=SEEDS)
-    table = bounds(table, peak(table["width"], at))
-    return table.assign(parameters=50 * table["width"])
-
-
 def sweep_epochs(at):
     """The loss of a run falls with the epoch; its bounds depend on width, and on the loss a little."""
     table = grid(width=WIDTHS, seed=SEEDS, epoch=[0, 10, 30, 100, 300, 1000, 1000 + at])
@@ -80,25 +74,10 @@ def epochs(variant="base", power=0.5, seeds=SEEDS):
     )
 
 
-def label_noise():
-    table = grid(noise=[0, 20, 50, 80, 100], width=WIDTHS, seed=SEEDS)
-    size = peak(table["width"], 48 + table["noise"]) * (
-        1 + table["noise"] * (100 - table["noise"]) / 200
-    )
-    error = np.where(table["width"] < 48 + table["noise"], 0.3, 0.0)
-    return bounds(table, size).assign(parameters=50 * table["width"], train_error=error)
-
-
 def variants(name, sizes, value):
     table = grid(variant=[f"{name}~{size}" for size in sizes], seed=SEEDS)
     size = table["variant"].str.split("~").str[1].astype(float)
     return bounds(table, value(size), width=64)
-
-
-def constrained():
-    table = grid(variant=["cap~0", "cap~1", "cap~10"], width=WIDTHS, seed=SEEDS)
-    heights = table["variant"].map({"cap~0": 3.0, "cap~10": 0.3, "cap~1": 0.0})
-    return bounds(table, peak(table["width"], 64, heights)).assign(parameters=50 * table["width"])
 
 
 def regularisation():
@@ -114,19 +93,6 @@ def loss_function():
     rows = rows.assign(width=256, variant="base", noise=0, quantity="c_lower", value=value)
     softmax = rows[rows["experiment"] == "double_descent"].assign(quantity="c_lower_softmax", value=1.0)
     return pd.concat([rows, softmax])
-
-
-def bias_variance():
-    table = pd.DataFrame({"width": WIDTHS})
-    variance = peak(table["width"], 64)
-    return table.assign(
-        bias_squared=1.0 / np.arange(10, 16),
-        variance=variance,
-        variance_low=0.98 * variance,
-        variance_high=1.02 * variance,
-        expected_loss=variance + 0.1,
-        bound_paper=100 * variance,
-    )
 
 
 def moved():
@@ -221,27 +187,16 @@ def depth_at_start():
 @pytest.fixture(scope="module")
 def tables():
     """Everything as the paper has it."""
-    wide = sweep(64)
-    wide = pd.concat([wide, wide[wide["width"] == 512].assign(width=2048, parameters=102400)])
-    wide["log10_c_upper"] += np.where(wide["width"] == 2048, 0.5, 0) - np.where(
-        wide["width"] == 512, 0.1, 0
-    )
     both = pd.concat([epochs("adam~0"), epochs("adam~1")])
     return {
         "adversarial": moved(),
-        "bias_variance": bias_variance(),
-        "constrained": constrained(),
         "depth": depth(2.0),
         "depth_epochs": depth_at_start(),
         "distribution": distribution(),
-        "double_descent": wide,
-        "double_descent_epochs": sweep_epochs(64),
-        "double_descent_mse": sweep(64).assign(parameters=500 * sweep(64)["width"]),
         "double_descent_mse_epochs": sweep_epochs(64),
         "evolution_epochs": epochs(),
         "evolution_wide_epochs": epochs(),
         "extended_set": extended_set(),
-        "label_noise": label_noise(),
         "linearisation": linearisation(),
         "loss_function": loss_function(),
         "optimizer_epochs": optimizer(both),
@@ -290,11 +245,6 @@ def scaled(column, factor, **where):
     return change
 
 
-def rising(rows):
-    found = bounds(rows, rows["width"] ** 0.5)
-    return found.assign(parameters=rows["parameters"], test_loss=1 / rows["width"])
-
-
 AGAINST = {
     "C1": {"evolution_epochs": falling, "evolution_wide_epochs": falling},
     "C2": {"double_descent_mse_epochs": falling},
@@ -307,19 +257,6 @@ AGAINST = {
     },
     "C8": {"adversarial": lambda rows: scaled("c_secant", 9)(scaled("c_lower", 2, radius=0.5)(rows))},
     "C9": {"out_of_distribution": lambda rows: scaled("c_lower", 2, radius=0.0)(rows)},
-    "C10": {"double_descent": rising, "double_descent_mse": rising},
-    "C11": {"double_descent": lambda rows: rows.assign(log10_c_upper=-rows["width"] / 100)},
-    "C12": {"bias_variance": lambda rows: rows.assign(bias_squared=9 * rows["variance"])},
-    "C13": {"bias_variance": lambda rows: rows.assign(bound_paper=0.1 / rows["variance"])},
-    "C14": {"label_noise": rising},
-    "C15": {"label_noise": lambda rows: bounds(rows, 1.0 + rows["noise"])},
-    "C16": {"label_noise": lambda rows: bounds(rows, peak(rows["width"], 200 - rows["noise"]))},
-    "C17": {"label_noise": rising},
-    "C18": {
-        "constrained": lambda rows: bounds(
-            rows, peak(rows["width"], 64) ** (1 + rows["variant"].ne("cap~0"))
-        )
-    },
     "C19": {
         "regularisation": lambda rows: scaled("test_loss", 9, variant="penalty~1000")(
             rows.assign(test_loss=1 / rows["test_loss"], log10_c_upper=rows["variant"].str.len())
@@ -333,12 +270,7 @@ AGAINST = {
     "C21": {
         "optimizer_epochs": swap("variant", "adam~0", "adam~1"),
     },
-    "C22": {
-        name: lambda rows: rows.assign(parameter_distance=rows["width"] * spread(rows["seed"]))
-        for name in ("double_descent", "double_descent_mse")
-    },
     "C23": {"depth": lambda rows: depth(-1.0), "depth_epochs": lambda rows: depth(2.0).assign(epoch=0)},
-    "C24": {"double_descent_epochs": lambda rows: bounds(rows, peak(rows["width"], 64))},
     "C25": {"sample_size": lambda rows: variants("points", [100, 500, 1000, 4000], lambda n: n**1.5)},
     "C27": {
         "distribution": lambda rows: rows.assign(
@@ -348,7 +280,6 @@ AGAINST = {
     "C28": {"subsampling": scaled("shortfall", 5)},
     "C29": {"linearisation": scaled("value", 0.1, quantity="c_final")},
     "C31": {"theory_epochs": falling},
-    "N1": dict.fromkeys(("double_descent_epochs", "double_descent_mse_epochs"), rising),
     "N2": {"sandwich": scaled("value", 3, method="search")},
     "N3": {
         "sandwich": lambda rows: scaled("value", 3, method="search")(
@@ -419,17 +350,12 @@ def test_what_is_missing_or_degenerate_is_not_tested_and_says_why(degenerate, na
         assert re.search(r"\w{3}", finding.reason)
 
 
-@pytest.mark.parametrize("name", sorted(set(AGAINST) - {"C7", "C12", "C13", "C16", "N4", "N5"}))
+@pytest.mark.parametrize("name", sorted(set(AGAINST) - {"C7", "N4", "N5"}))
 def test_one_seed_is_not_tested(tables, name):
     one = {t: rows[rows["seed"] == 0] if "seed" in rows else rows for t, rows in tables.items()}
     finding = BY_NAME[name].judged(one)
     assert finding.verdict == "not tested", finding
-    assert "one seed" in finding.reason or "no clear peak" in finding.reason
-
-
-def test_a_peak_that_stays_where_it_is_does_not_move(tables):
-    rows = bounds(tables["label_noise"], peak(tables["label_noise"]["width"], 64))
-    assert BY_NAME["C16"].judged({"label_noise": rows}).verdict == "does not hold"
+    assert "one seed" in finding.reason
 
 
 def test_adam_is_judged_at_its_own_end(tables):

@@ -9,7 +9,6 @@ import pytest
 from tests.conftest import ROOT
 
 import plot_adversarial
-import plot_bias_variance
 import plot_distribution
 import plot_linearisation
 import plot_out_of_distribution
@@ -117,20 +116,6 @@ def sandwich():
     return pd.DataFrame(rows)
 
 
-def bias_variance():
-    rows = []
-    for width, height in HEIGHTS.items():
-        bounds = {"bound_zero": 100 * height, "bound_mean": 99 * height, "bound_paper": 98 * height}
-        rows.append(
-            NAME
-            | {"width": width, "seeds": 3, "capped": int(width == 16), "bias_squared": 0.5}
-            | {"variance": height, "variance_low": height - 0.2, "variance_high": height + 0.2}
-            | {"expected_loss": 0.5 + height, "upper_bound_mean": 5000 * (4 - height)}
-            | bounds
-        )
-    return pd.DataFrame(rows)
-
-
 def linearisation():
     rows = []
     for seed in range(3):
@@ -168,7 +153,6 @@ TABLES = {
     plot_out_of_distribution: lambda: perturbed(5),
     plot_adversarial: lambda: perturbed(5),
     plot_sandwich: sandwich,
-    plot_bias_variance: bias_variance,
     plot_linearisation: linearisation,
     plot_subsampling: subsampling,
 }
@@ -183,7 +167,7 @@ def test_it_draws_and_its_facts_are_json(plot):
     json.dumps(plot.facts(table, CONTEXT))
 
 
-@pytest.mark.parametrize("plot", [plot_out_of_distribution, plot_sandwich, plot_bias_variance])
+@pytest.mark.parametrize("plot", [plot_out_of_distribution, plot_sandwich])
 def test_capped_nets_have_hollow_marks(plot):
     figure = plot.draw(TABLES[plot](), CONTEXT)
     hollow = [
@@ -236,16 +220,6 @@ def test_sandwich_gaps_and_the_exact_constant():
     assert facts["over_exact"]["16"]["search"]["estimate"] == pytest.approx(1.2 / 1.25)
     assert facts["peaks"]["autolip"]["position"] == 64
     assert facts["uncertified_upper_bounds"] == []
-
-
-def test_variance_and_its_bounds():
-    facts = plot_bias_variance.facts(bias_variance(), CONTEXT)
-    assert facts["peaks"]["variance"] == facts["peaks"]["bound_zero"] == 64
-    assert facts["peaks"]["upper_bound_mean"] == 16
-    assert facts["widths_that_may_have_the_peak"] == [64]
-    assert facts["rank_correlation_with_variance"]["bound_paper"] == pytest.approx(1)
-    assert facts["rank_correlation_with_variance"]["upper_bound_mean"] == pytest.approx(-1)
-    assert facts["mean_instead_of_zero"] == pytest.approx([0.99, 0.99])
 
 
 def test_linearisation_that_falls_short():

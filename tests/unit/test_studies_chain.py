@@ -4,15 +4,15 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
-import pytest
-import torch
-
 import plot_seqlip_cnn
 import plot_seqlip_ideal
 import plot_seqlip_mlp
+import pytest
 import study_seqlip_cnn
 import study_seqlip_ideal
 import study_seqlip_mlp
+import torch
+
 from lipbounds.bounds.lipsdp import lipsdp_descent
 from lipbounds.threads import one_thread
 from pipeline import chain_methods, figures, studies

@@ -3,14 +3,14 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pandas as pd
+import plot_alexnet
 import pytest
+import study_alexnet
 import torch
+from pipeline.config.studies import Alexnet
 from torch import nn
 
-import plot_alexnet
-import study_alexnet
 from pipeline import figures
-from pipeline.config.studies import Alexnet
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 ROUNDING = 1e-6

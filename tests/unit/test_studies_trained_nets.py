@@ -11,7 +11,6 @@ import yaml
 from tests.conftest import ROOT
 
 import study_adversarial
-import study_bias_variance
 import study_distribution
 import study_linearisation
 import study_out_of_distribution
@@ -108,27 +107,6 @@ def test_distribution_takes_the_loss_of_the_run(make_run, arrays):
     target = torch.nn.functional.one_hot(torch.tensor(7 % CLASSES), CLASSES)
     expected = (net(0, 20, 5)(arrays["x_train"][7:8])[0] - target).square().sum().item()
     assert row["loss"] == pytest.approx(expected, rel=1e-5)
-
-
-def test_bias_and_variance_by_hand(make_run, arrays):
-    settings = studies.BiasVariance(draws=50, seed=0)
-    (row,) = study_bias_variance.study(settings, arrays, [make_run()]).to_dict("records")
-    models = [net(0, 20, 5).double(), net(1, 30, 5).double()]
-    x = arrays["x_test"].double()
-    with torch.no_grad():
-        first, second = (model(x) for model in models)
-    variance = ((first - second).square().sum(1) / 2).mean().item()
-    assert row["variance"] == pytest.approx(variance, rel=1e-5)
-    assert row["variance_low"] < variance < row["variance_high"]
-    assert row["bias_squared"] + row["variance"] == pytest.approx(row["expected_loss"])
-    assert (row["seeds"], row["capped"]) == (2, 1)
-    constants = [max(jacobian_norm(model, point) for point in arrays["x_train"]) for model in models]
-    assert row["c_seed_mean"] == pytest.approx(np.mean(constants))
-    slope = row["c_mean_net"] ** 2 + np.mean(np.square(constants))
-    distances = x.square().sum(1).mean().item()
-    assert row["bound_zero"] == pytest.approx(3 * slope * distances, rel=1e-5)
-    assert row["bound_paper"] < row["bound_zero"] < row["upper_bound_zero"]
-    assert row["variance"] < row["upper_bound_mean"]
 
 
 def test_noise_is_the_same_for_all_nets_and_none_at_radius_0(make_run, arrays):

@@ -13,8 +13,9 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from pipeline.config.config import PAPER, SCALES, Config, TopLevel, load_config, names_of_setups
+from pipeline.config.config import PAPER, SCALES, Config, TopLevel, names_of_setups
 from pipeline.config.errors import models_in
+from pipeline.config.loading import load_config
 from pipeline.config.rooms import About, Paper, StudyAbout, TrainingAbout, shown
 from pipeline.config.training import Setup
 from pipeline.provenance.files import write_text

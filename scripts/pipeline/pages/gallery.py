@@ -14,7 +14,7 @@ import yaml
 from PIL import Image
 
 from pipeline.claims.report import beside_paper, figures_of, markdown, read_claims
-from pipeline.config.config import load_config
+from pipeline.config.loading import load_config
 from pipeline.config.rooms import Room
 from pipeline.pages.costs import SCALE, this_machine
 from pipeline.provenance.files import write_bytes, write_text

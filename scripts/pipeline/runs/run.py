@@ -14,9 +14,6 @@ from pipeline.config.training import Model, Training
 from pipeline.provenance.files import read_tensors
 from pipeline.runs import paths
 
-Arrays = dict[str, Tensor]
-"""Prepared arrays by name."""
-
 
 class Checkpoint(NamedTuple):
     """A net after ``epoch`` epochs, on the CPU and in float32."""

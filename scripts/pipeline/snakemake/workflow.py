@@ -10,9 +10,9 @@ import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.shell import shell
 
-from pipeline.config.config import load_config
 from pipeline.config.errors import ConfigError
 from pipeline.config.layers import Location, expand
+from pipeline.config.loading import COMMAND_LINE, load_config
 from pipeline.snakemake.private import strike_missing_inputs
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
@@ -45,7 +45,7 @@ class _Sources:
     def __init__(self, workflow: Any) -> None:
         settings = workflow.config_settings
         files = [(str(file), _content(Path(file))) for file in reversed(settings.configfiles or ())]
-        self._layers = [("--config", expand(settings.config or {})), *files]
+        self._layers = [(COMMAND_LINE, expand(settings.config or {})), *files]
 
     def __call__(self, location: Location) -> str:
         for name, content in self._layers:

@@ -4,10 +4,10 @@ import math
 import pandas as pd
 import pytest
 import torch
-from tests.papers.helpers import PAPERS, measured_and_drawn, room_context
 
 from papers.beyond.bound_claims import evidence, figure, lipsdp, study
 from pipeline.claims.report import Source, claims_frame
+from tests.papers.helpers import PAPERS, measured_and_drawn, room_context
 
 SETTINGS = study.Settings(instances=4, seed=0)
 

@@ -4,10 +4,10 @@ import math
 
 import pandas as pd
 import pytest
-from tests.papers.helpers import measured_and_drawn, room_context
 
 from papers.beyond.lipschitz_training import figure
 from pipeline.figures.looks import LOOKS
+from tests.papers.helpers import measured_and_drawn, room_context
 
 TRAINING = {
     "min_epochs": 30,

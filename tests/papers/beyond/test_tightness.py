@@ -3,13 +3,13 @@ from functools import partial
 import pandas as pd
 import pytest
 import torch
-from tests.papers.helpers import measured_and_drawn, room_context
 
 from lipbounds.bounds.lipsdp import lipsdp_descent
 from lipbounds.threads import one_thread
 from papers.beyond.tightness import figure, study
 from pipeline.figures.looks import BOUND_LOOKS
 from pipeline.measuring import chain_methods
+from tests.papers.helpers import measured_and_drawn, room_context
 
 NEAR = 1 - 1e-9
 MEASURED = {"method", "value", "kind", "certified", "seconds"}

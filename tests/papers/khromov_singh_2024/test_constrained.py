@@ -3,17 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers import width_tables as given
-from tests.papers.helpers import measured_and_drawn
 
 from papers.khromov_singh_2024.constrained import figure as room
+from tests.papers import width_tables as given
+from tests.papers.helpers import measured_and_drawn
 
 
 def caps(lost=False):
     """A peak at 64 without a cap, and none with it."""
-    flat = [
-        given.row(w, s, 1, lost=lost, variant="cap~10") for w in given.WIDTHS for s in given.SEEDS
-    ]
+    flat = [given.row(w, s, 1, lost=lost, variant="cap~10") for w in given.WIDTHS for s in given.SEEDS]
     free = given.stops(variant="cap~0", lost=lost)
     return pd.concat([free, pd.DataFrame(flat)], ignore_index=True)
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers import width_tables as given
 
 from papers.khromov_singh_2024.double_descent import figure as room
 from papers.khromov_singh_2024.double_descent_mse import figure as squared
 from pipeline.figures.width import at_stop, curve_facts, prepared, shades
+from tests.papers import width_tables as given
 
 
 def test_curve_facts_are_those_of_the_means():

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from tests.papers import width_tables as given
-from tests.papers.helpers import measured_and_drawn
 
 from nets.models.fcn import fcn
 from papers.khromov_singh_2024.initialisation import figure as room
+from tests.papers import width_tables as given
+from tests.papers.helpers import measured_and_drawn
 
 
 def test_theory_of_initialisation_holds_for_nets():

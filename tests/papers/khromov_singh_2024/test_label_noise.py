@@ -4,10 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from tests.papers import width_tables as given
-from tests.papers.helpers import measured_and_drawn
 
 from papers.khromov_singh_2024.label_noise import figure as room
+from tests.papers import width_tables as given
+from tests.papers.helpers import measured_and_drawn
 
 
 def noises(lost=False):

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from tests.papers import width_tables as given
-from tests.papers.helpers import measured_and_drawn
 
 from papers.khromov_singh_2024.parameter_distance import figure as room
+from tests.papers import width_tables as given
+from tests.papers.helpers import measured_and_drawn
 
 
 def test_distances_peak_where_they_do():

@@ -14,7 +14,7 @@ from papers.beyond.bound_claims import gram, layers, lipsdp, padding, seqlip
 from papers.beyond.bound_claims.evidence import claims_in
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
-from pipeline.runs.run import Arrays
+from pipeline.measuring.arrays import Arrays
 
 SUBJECTS = (seqlip, lipsdp, layers, gram, padding)
 """Modules with claims: imported by name, for what a study depends on is read off its imports."""

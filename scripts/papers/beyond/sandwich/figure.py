@@ -134,8 +134,8 @@ def truth(data: pd.DataFrame) -> Facts:
 
 
 def _share_of_gap(data: pd.DataFrame, bound: str) -> Interval:
-    logs = np.log(data[["data", "autolip", bound]].dropna())
-    return bootstrap_interval((logs[bound] - logs["data"]) / (logs["autolip"] - logs["data"]))
+    lower, upper, within = (np.log(data[name]) for name in ("data", "autolip", bound))
+    return bootstrap_interval((within - lower) / (upper - lower))
 
 
 def _look(method: str) -> Any:

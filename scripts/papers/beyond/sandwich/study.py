@@ -16,9 +16,10 @@ from lipbounds.jacobian import DenseLayer, dense_layers, jacobian_norms
 from lipbounds.operator_norm import OperatorNorm
 from nets.settings import Count, NonNegative, PositiveFloat, Section
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.chain_methods import measured, relu_chain, timed
 from pipeline.measuring.exact_constant import exact_constant
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import rows_of_nets
 
 

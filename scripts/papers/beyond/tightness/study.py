@@ -13,6 +13,7 @@ from nets.models.fcn import linear_weights
 from nets.settings import Count, Flag, NonNegative, PositiveFloat, Section
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.chain_methods import (
     as_module,
     exact_maximum,
@@ -25,7 +26,6 @@ from pipeline.measuring.chain_methods import (
     timed,
 )
 from pipeline.measuring.small_nets import seeded_mlp, train_with_adam
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

@@ -19,8 +19,8 @@ from lipbounds.threads import one_thread
 from nets.settings import Count, Device, NonNegative, OddCount, PositiveFloat, Section
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.progress import LOG
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.timing import timed
-from pipeline.runs.run import Arrays
 
 
 class ConvolutionCase(Section):

@@ -16,7 +16,7 @@ from lipbounds.operator_norm.lanczos import affine_norm
 from lipbounds.threads import one_thread
 from nets.settings import Count, NonNegative, OddCount, Section
 from pipeline.jobs.progress import LOG
-from pipeline.runs.run import Arrays
+from pipeline.measuring.arrays import Arrays
 
 
 class Settings(Section):

@@ -17,9 +17,9 @@ from lipbounds.threads import one_thread
 from nets.settings import Count, Device, NonNegative, PositiveFloat, Section
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.progress import LOG
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.pretrained import torchvision_model
 from pipeline.measuring.timing import timed
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

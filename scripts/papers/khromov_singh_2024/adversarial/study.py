@@ -14,7 +14,8 @@ from lipbounds.bounds import lower_bound
 from nets.adversarial import attack, secant_lower_bound
 from nets.settings import Count, PositiveFloat, Section
 from nets.training.points import Points
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 

@@ -17,8 +17,9 @@ from lipbounds.threads import map_single_threaded
 from nets.ensembles import bias_variance, mean_function, output_variance, variance_bound
 from nets.models.fcn import linear_weights
 from nets.settings import Count, NonNegative, Section
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.chain_methods import CHAIN_METHODS, relu_chain
-from pipeline.runs.run import Arrays, Run
+from pipeline.runs.run import Run
 from pipeline.runs.trained_nets import one_hot
 from pipeline.statistics.intervals import bootstrap_interval
 

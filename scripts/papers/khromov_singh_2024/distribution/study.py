@@ -11,7 +11,8 @@ from pydantic import Field
 
 from lipbounds.jacobian import jacobian_norms
 from nets.settings import Count, Section
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 

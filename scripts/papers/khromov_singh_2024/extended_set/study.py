@@ -16,8 +16,9 @@ from nets.point_sets import convex_combinations
 from nets.settings import Count, NonNegative, Section, Share
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.runs.checkpoints import checkpoints_at
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.runs.run import Checkpoint, Run
 
 
 class ExtendedSetRuns(Section):

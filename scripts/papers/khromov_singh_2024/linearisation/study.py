@@ -19,7 +19,8 @@ from nets.models.fcn import linear_weights
 from nets.settings import Count, NonNegative, Section
 from nets.training.points import Points
 from pipeline.jobs.seeds import derive_seed
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run
 
 
 class Settings(Section):

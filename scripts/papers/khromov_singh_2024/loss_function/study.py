@@ -12,7 +12,8 @@ from lipbounds.threads import map_single_threaded
 from nets.settings import Count, Section
 from nets.training.points import Points
 from pipeline.jobs.progress import LOG
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import loss_name, outcome
 
 

@@ -15,7 +15,8 @@ from nets.point_sets import gaussian_neighbours
 from nets.settings import NonNegative, NonNegativeFloat, Section
 from nets.training.points import Points
 from pipeline.jobs.seeds import derive_seed
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
 
 

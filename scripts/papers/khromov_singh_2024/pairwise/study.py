@@ -11,8 +11,9 @@ from lipbounds.bounds.pairwise import pairwise_lower_bound
 from lipbounds.threads import map_single_threaded
 from nets.settings import Count, Section
 from pipeline.jobs.progress import LOG
+from pipeline.measuring.arrays import Arrays
 from pipeline.runs.checkpoints import checkpoints_at
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.runs.run import Checkpoint, Run
 
 
 class Settings(Section):

@@ -23,7 +23,8 @@ from nets.training.run import TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.jobs.progress import LOG
-from pipeline.runs.run import Arrays, Checkpoint, Run, net_of
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Checkpoint, Run, net_of
 
 
 class Settings(Section):

@@ -17,8 +17,9 @@ from scipy.stats import genpareto
 from lipbounds.jacobian import jacobian_norms
 from nets.settings import Count, Section
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.fresh_points import fresh_mnist1d
-from pipeline.runs.run import Arrays, Checkpoint, Run
+from pipeline.runs.run import Checkpoint, Run
 from pipeline.runs.trained_nets import rows_of_nets
 
 

@@ -7,7 +7,8 @@ from torch import Tensor
 from lipbounds.parameter_space import parameter_jacobian_norms
 from nets.settings import Section
 from pipeline.jobs.progress import LOG
-from pipeline.runs.run import Arrays, Run
+from pipeline.measuring.arrays import Arrays
+from pipeline.runs.run import Run
 
 
 class Settings(Section):

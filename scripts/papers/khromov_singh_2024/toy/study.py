@@ -16,9 +16,9 @@ from nets.settings import Count, NonNegative, PositiveFloat, Section
 from nets.training.full_batch import FullBatchDescent
 from nets.training.losses import cross_entropy
 from pipeline.jobs.progress import LOG
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.linear_regions import steepest_region
 from pipeline.measuring.small_nets import seeded_mlp
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

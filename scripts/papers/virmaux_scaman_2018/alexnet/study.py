@@ -14,8 +14,8 @@ from lipbounds.bounds.upper import upper_bound
 from lipbounds.rounding import product_up
 from nets.settings import NonNegative, Section
 from pipeline.jobs.progress import LOG
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.pretrained import torchvision_model
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

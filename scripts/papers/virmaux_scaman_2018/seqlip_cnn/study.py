@@ -16,9 +16,9 @@ from lipbounds.threads import map_single_threaded
 from nets.settings import Count, Factor, NonNegative, PositiveFloat, Section
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.chain_methods import largest_jacobian, timed
 from pipeline.measuring.small_nets import annealed_jacobian, initialised, train_with_adam
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

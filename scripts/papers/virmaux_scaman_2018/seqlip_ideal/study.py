@@ -21,7 +21,7 @@ from lipbounds.operator_norm import OperatorNorm
 from lipbounds.threads import map_single_threaded
 from nets.settings import Count, NonNegative, Section, Share
 from pipeline.jobs.progress import LOG
-from pipeline.runs.run import Arrays
+from pipeline.measuring.arrays import Arrays
 
 
 class Settings(Section):

@@ -15,9 +15,9 @@ from nets.models.fcn import linear_weights
 from nets.settings import Count, NonNegative, PositiveFloat, Section
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
+from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.chain_methods import largest_jacobian, measured, relu_chain, timed
 from pipeline.measuring.small_nets import annealed_jacobian, seeded_mlp, train_with_adam
-from pipeline.runs.run import Arrays
 
 
 class Settings(Section):

@@ -1,0 +1,6 @@
+"""What studies are handed as data."""
+
+from torch import Tensor
+
+Arrays = dict[str, Tensor]
+"""Prepared arrays by name."""
