@@ -249,3 +249,72 @@ def test_report_holds_figure_and_table(finished):
     names = "\n".join(zipfile.ZipFile(finished.folder / "report.zip").namelist())
     assert "report.html" in names
     assert "double_descent.pdf" in names
+
+
+SLOW_ROOM = {
+    "figure.yaml": """\
+paper: none
+caption: Nothing.
+study:
+  title: waits, and says what it was told
+  paper: {value: 1, seconds: 20}
+  laptop: {}
+  smoke: {}
+""",
+    "figure.py": """\
+import time
+
+import matplotlib.pyplot as plt
+import pandas as pd
+
+from nets.settings import NonNegativeFloat, Count, Section
+
+
+class Settings(Section):
+    value: Count
+    seconds: NonNegativeFloat
+
+
+def study(settings, arrays):
+    time.sleep(settings.seconds)
+    return pd.DataFrame({"value": [settings.value]})
+
+
+def measure(tables, context):
+    return {"value": int(tables["slow"]["value"].iloc[0]), "settings": context["settings"]}
+
+
+def draw(tables, facts, context):
+    return plt.figure()
+""",
+}
+
+
+def test_a_job_left_behind_cannot_overwrite_a_table_of_other_settings(project):
+    room = project.folder / "scripts/papers/beyond/slow"
+    room.mkdir()
+    for name, text in SLOW_ROOM.items():
+        (room / name).write_text(text)
+    target = ("figures/slow.pdf", "--cores", "1", "--config", "scale=smoke")
+    lock = project.folder / "results/smoke/tables/.slow.csv.lock"
+    process = subprocess.Popen(
+        project.command(*target),
+        cwd=project.folder,
+        env=project.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not (lock.exists() and lock.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    orphan = json.loads(lock.read_text())["pid"]
+    process.kill()
+    process.wait()
+    assert Path(f"/proc/{orphan}").exists(), "its study goes on"
+    project.snakemake(*target[:-1], "scale=smoke", "overrides={slow.smoke: {value: 2, seconds: 0}}")
+    assert not Path(f"/proc/{orphan}").exists(), "it was asked to stop"
+    assert (project.folder / "results/smoke/tables/slow.csv").read_text() == "value\n2\n"
+    sidecar = json.loads((project.folder / "figures/slow.json").read_text())
+    assert sidecar["facts"]["value"] == sidecar["settings"]["value"] == 2

@@ -24,8 +24,8 @@ from nets.training.points import Points
 from nets.training.run import Settings, TrainingRun
 from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
-from pipeline.config.loading import load_config
 from pipeline.config.errors import ConfigError
+from pipeline.config.loading import load_config
 from pipeline.config.training import TrainingJob
 from pipeline.runs.training_job import build_run, history_csv
 

@@ -1,11 +1,13 @@
 """Small nets, bounds by name, pretrained weights and timing, as studies share them."""
 
+import numpy as np
 import pytest
 import torch
 import torchvision
 
 from pipeline.jobs.command import CommandError
 from pipeline.measuring import chain_methods, small_nets
+from pipeline.measuring.fresh_points import fresh_mnist1d
 from pipeline.measuring.pretrained import read_weights, torchvision_model
 from pipeline.measuring.timing import timed
 from pipeline.provenance.files import sha256
@@ -75,3 +77,16 @@ def test_timing_repeats_within_its_budget():
     _, slow = timed(lambda: calls.append(1), 5, budget_s=0)
     assert slow.repeats == 1
     assert len(calls) == 5
+
+
+def test_fresh_points_are_like_the_data_and_not_the_data():
+    state = np.random.get_state()[1].copy()
+    points = fresh_mnist1d(50, 0)
+    assert points.shape == (50, 40)
+    assert points.std().item() == pytest.approx(1, abs=0.01)
+    assert (np.random.get_state()[1] == state).all()
+    assert torch.equal(points, fresh_mnist1d(50, 0))
+    with pytest.raises(ValueError, match="the data itself"):
+        fresh_mnist1d(50, 42)
+    with pytest.raises(ValueError, match="multiple of 10"):
+        fresh_mnist1d(55, 0)

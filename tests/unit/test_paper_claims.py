@@ -6,10 +6,10 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from pipeline.config.studies import Studies
 
 from pipeline.claims.findings import Finding, Interval, UntestedError, attempt, combine, judge
 from pipeline.claims.report import figures_of
-from pipeline.config.studies import Studies
 from pipeline.paper_claims import CLAIMS
 from pipeline.paper_values import TABLE_S3
 from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
@@ -17,7 +17,7 @@ from pipeline.snakemake.setup import RUNS_OF_STUDY, TABLES_OF_FIGURE
 WIDTHS = (16, 32, 64, 128, 256, 512)
 SEEDS = range(4)
 BY_NAME = {claim.name: claim for claim in CLAIMS}
-ABSENT = {"C3", "C6", "C26", "C30"}
+ABSENT = {"C3", "C26"}
 """Claims about nets and data that are not here."""
 
 ABOUT = {"experiment": "double_descent", "variant": "base", "noise": 0}
@@ -95,16 +95,6 @@ def loss_function():
     return pd.concat([rows, softmax])
 
 
-def moved():
-    rows = grid(points=["train", "test"], width=[64, 256], seed=SEEDS, radius=[0.0, 0.5, 1.0])
-    size = 10 * spread(rows["seed"])
-    return rows.assign(
-        steps=np.where(rows["radius"] > 0, 25, 0),
-        c_lower=size * (1 + 0.02 * rows["radius"]),
-        c_secant=0.8 * size,
-    )
-
-
 def extended_set():
     names = ["train", "test", "convex_train", "all"]
     rows = grid(experiment=["evolution", "evolution_wide"], seed=SEEDS, epoch=[0, 10000], points=names)
@@ -112,54 +102,11 @@ def extended_set():
     return rows.assign(maximum=np.where(rows["points"] == "all", 1.05, 1.0) * size)
 
 
-def distribution():
-    rows = grid(
-        **{key: [value] for key, value in ABOUT.items()}, width=[64], seed=SEEDS, point=range(200)
-    )
-    wrong = rows["point"] % 4 == 0
-    norm = 1 + (rows["point"] // 4) / 50 + 0.2 * wrong
-    return rows.assign(points="train", norm=norm, loss=(rows["point"] % 3) / 3, correct=~wrong)
-
-
-def subsampling():
-    sizes = [125, 250, 500, 1000, 2000, 4000]
-    rows = grid(**{key: [value] for key, value in ABOUT.items()}, width=[64], seed=SEEDS, size=sizes)
-    shortfall = 0.05 * np.log2(4000 / rows["size"]) * spread(rows["seed"])
-    return rows.assign(points="train", way="exact", shortfall=0.8 * shortfall)
-
-
 def linearisation():
     values = {"c_initial": 0.4, "c_final": 24.0, "mixed_largest": 4.0, "distance": 3.0}
     values |= {"bound": 12.4, "c_linearised": 6.0}
     rows = grid(seed=SEEDS, quantity=list(values))
     return rows.assign(point=np.nan, value=rows["quantity"].map(values) * spread(rows["seed"]))
-
-
-def sandwich():
-    values = {"data": 10, "search": 12, "liplt": 14, "autolip": 40}
-    rows = grid(width=[64, 256], seed=SEEDS, method=list(values))
-    upper = rows["method"].isin(["liplt", "autolip"])
-    return rows.assign(
-        kind=np.where(upper, "upper", "lower"),
-        certified=upper,
-        value=rows["method"].map(values) * spread(rows["seed"]),
-    )
-
-
-def toy():
-    """The boundary is x = 0, and the steepest place lies on it."""
-    rows = [
-        {"kind": "fact", "name": "c_lower", "value": 94.0},
-        {"kind": "fact", "name": "grid", "half_side": 5, "value": 100.0, "x": 0.1, "y": 1.0},
-        {"kind": "fact", "name": "grid", "half_side": 10, "value": 100.0, "x": 0.1, "y": 1.0},
-    ]
-    axis = np.linspace(-5, 5, 21)
-    rows += [
-        {"kind": "map", "half_side": 5, "x": x, "y": y, "predicted": int(x > 0), "value": 1.0}
-        for x in axis
-        for y in axis
-    ]
-    return pd.DataFrame(rows)
 
 
 def seed_sources():
@@ -189,10 +136,8 @@ def tables():
     """Everything as the paper has it."""
     both = pd.concat([epochs("adam~0"), epochs("adam~1")])
     return {
-        "adversarial": moved(),
         "depth": depth(2.0),
         "depth_epochs": depth_at_start(),
-        "distribution": distribution(),
         "double_descent_mse_epochs": sweep_epochs(64),
         "evolution_epochs": epochs(),
         "evolution_wide_epochs": epochs(),
@@ -200,7 +145,6 @@ def tables():
         "linearisation": linearisation(),
         "loss_function": loss_function(),
         "optimizer_epochs": optimizer(both),
-        "out_of_distribution": moved(),
         "pairwise": epochs().assign(
             experiment="evolution", c_pairwise=lambda rows: rows["c_lower"] / 1.5
         ),
@@ -212,14 +156,11 @@ def tables():
         ),
         "regularisation": regularisation(),
         "sample_size": variants("points", [100, 500, 1000, 4000], lambda size: size**0.4),
-        "sandwich": sandwich(),
         "seed_sources": seed_sources(),
-        "subsampling": subsampling(),
         "theory_bounds": epochs()[["seed", "epoch"]].assign(
             c_theta_running=lambda rows: (1 + rows["epoch"]) ** 0.3
         ),
         "theory_epochs": epochs(),
-        "toy": toy(),
     }
 
 
@@ -250,13 +191,6 @@ AGAINST = {
     "C2": {"double_descent_mse_epochs": falling},
     "C4": {"extended_set": scaled("maximum", 2.5, points="all")},
     "C5": {"pairwise": scaled("c_pairwise", 2)},
-    "C7": {
-        "toy": lambda rows: rows.assign(
-            x=rows["x"] + 3 * (rows["kind"] == "fact"), value=[10, 100, 200, *rows["value"][3:]]
-        )
-    },
-    "C8": {"adversarial": lambda rows: scaled("c_secant", 9)(scaled("c_lower", 2, radius=0.5)(rows))},
-    "C9": {"out_of_distribution": lambda rows: scaled("c_lower", 2, radius=0.0)(rows)},
     "C19": {
         "regularisation": lambda rows: scaled("test_loss", 9, variant="penalty~1000")(
             rows.assign(test_loss=1 / rows["test_loss"], log10_c_upper=rows["variant"].str.len())
@@ -272,20 +206,8 @@ AGAINST = {
     },
     "C23": {"depth": lambda rows: depth(-1.0), "depth_epochs": lambda rows: depth(2.0).assign(epoch=0)},
     "C25": {"sample_size": lambda rows: variants("points", [100, 500, 1000, 4000], lambda n: n**1.5)},
-    "C27": {
-        "distribution": lambda rows: rows.assign(
-            norm=np.where(rows["correct"], 3 + rows["loss"], 1), loss=rows["correct"] + rows["loss"]
-        )
-    },
-    "C28": {"subsampling": scaled("shortfall", 5)},
     "C29": {"linearisation": scaled("value", 0.1, quantity="c_final")},
     "C31": {"theory_epochs": falling},
-    "N2": {"sandwich": scaled("value", 3, method="search")},
-    "N3": {
-        "sandwich": lambda rows: scaled("value", 3, method="search")(
-            scaled("value", 2.8, method="liplt")(rows)
-        )
-    },
     "N4": {
         "seed_sources": lambda rows: rows.assign(
             c_lower=10 + 3 * rows["variant"].str[-1].astype(int) + 0.1 * rows["seed"]
@@ -350,7 +272,7 @@ def test_what_is_missing_or_degenerate_is_not_tested_and_says_why(degenerate, na
         assert re.search(r"\w{3}", finding.reason)
 
 
-@pytest.mark.parametrize("name", sorted(set(AGAINST) - {"C7", "N4", "N5"}))
+@pytest.mark.parametrize("name", sorted(set(AGAINST) - {"N4", "N5"}))
 def test_one_seed_is_not_tested(tables, name):
     one = {t: rows[rows["seed"] == 0] if "seed" in rows else rows for t, rows in tables.items()}
     finding = BY_NAME[name].judged(one)
@@ -366,17 +288,6 @@ def test_adam_is_judged_at_its_own_end(tables):
     )
     assert found.estimate == pytest.approx(5 * (101 / 3001) ** 0.5)
     assert found.verdict == "holds in part"
-
-
-def test_known_constants_decide_where_the_truth_lies(tables):
-    exact = (
-        tables["sandwich"].query("method == 'search'").assign(method="exact", kind="exact", value=13.0)
-    )
-    found = BY_NAME["N3"].judged({"sandwich": pd.concat([tables["sandwich"], exact])})
-    assert found.verdict == "holds"
-    assert found.estimate == pytest.approx(np.log(1.3) / np.log(4), rel=0.05)
-    wide = scaled("value", 2.5, method="liplt")(tables["sandwich"])
-    assert BY_NAME["N3"].judged({"sandwich": wide}).verdict == "holds in part"
 
 
 def test_limits_and_parts():

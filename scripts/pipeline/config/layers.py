@@ -106,8 +106,9 @@ def expand(value: Any) -> Any:
         first, _, rest = str(key).partition(".")
         own = expand({rest: part}) if rest else expand(part)
         present = found.get(first)
-        both = isinstance(present, dict) and isinstance(own, dict)
-        found[first] = _merged(present, own) if both else own
+        if isinstance(present, dict) and isinstance(own, dict):
+            own = _merged(present, own)
+        found[first] = own
     return found
 
 

@@ -50,7 +50,7 @@ def _sections(kind: str) -> dict[str, type[Section]]:
             name,
             __base__=parts.settings_of(kind, name),
             __doc__=parts.settings_of(kind, name).__doc__,
-            name=(Literal[name], Field(description=f"kind of {kind}")),
+            name=(Literal[name], Field(description=f"kind of {kind}")),  # type: ignore[arg-type]
         )
         for name in parts.names(kind)
     }
@@ -64,7 +64,7 @@ def _one_of(sections: dict[str, type[Section]]) -> Any:
 
 def _name_of(kind: str) -> Any:
     """The type of the name of a part."""
-    return Literal[tuple(parts.names(kind))]  # type: ignore[valid-type]
+    return Literal[tuple(parts.names(kind))]
 
 
 if TYPE_CHECKING:
@@ -74,7 +74,10 @@ if TYPE_CHECKING:
     Model = Any
     Schedule = Any
     Optimizer = Any
-    DataName = LossName = NoiseName = UpperName = str
+    DataName = str
+    LossName = str
+    NoiseName = str
+    UpperName = str
 else:
     JacobianPenalty = parts.settings_of("penalty", "jacobian_penalty")
     Regularisation = parts.settings_of("penalty", "regularisation")

@@ -212,12 +212,13 @@ def draw_errors(axes: Axes, data: pd.DataFrame) -> None:
 
 def bound_label(settings: dict[str, Any], what: str = "Lipschitz bound") -> str:
     """Label of an axis of bounds, with the unit."""
-    return f"{what} ({_OUTPUTS[settings['training']['loss']]} per unit of input)"
+    return f"{what} ({_OUTPUTS.get(settings['training']['loss'], 'outputs')} per unit of input)"
 
 
 def loss_label(settings: dict[str, Any]) -> str:
     """Label of an axis of losses, with the unit."""
-    return _LOSSES[settings["training"]["loss"]]
+    loss: str = settings["training"]["loss"]
+    return _LOSSES.get(loss, loss.replace("_", " "))
 
 
 def name_threshold(axes: Axes, settings: dict[str, Any]) -> None:
@@ -226,7 +227,7 @@ def name_threshold(axes: Axes, settings: dict[str, Any]) -> None:
     low, high = axes.get_xlim()
     left = width > math.sqrt(low * high)
     axes.annotate(
-        f"parameters = {_PARAMETERS[settings['training']['loss']]}",
+        f"parameters = {_PARAMETERS.get(settings['training']['loss'], 'points')}",
         (width, 0.02),
         xycoords=axes.get_xaxis_transform(),
         xytext=(-3 if left else 3, 0),

@@ -1,5 +1,6 @@
 """Bounds of convolutional nets of several depths, trained on MNIST-1D."""
 
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -116,9 +117,7 @@ def _trained(settings: Settings, arrays: Arrays, depth: int, run: int) -> Traine
 
 def _measured(settings: Settings, arrays: Arrays, net: Trained) -> list[dict[str, Any]]:
     model, x = net.model, arrays["x_train"][:, None].double()
-    rows = [
-        timed(TABLE_NAME.get(name, name), lambda name=name: _upper(model, name)) for name in CERTIFIED
-    ]
+    rows = [timed(TABLE_NAME.get(name, name), partial(_upper, model, name)) for name in CERTIFIED]
     rows.append(timed("seqlip_greedy", lambda: _greedy(model, settings.triplets)))
     rows.append(timed("data", lambda: largest_jacobian(model, x)))
     rows.append(timed("search", lambda: _annealed(settings, model, x, net.seed)))

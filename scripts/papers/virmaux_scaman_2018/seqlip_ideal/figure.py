@@ -61,8 +61,8 @@ def _draw_paper(axes: Axes, ratios: list[float], layers: list[int], paper: Mappi
     for ratio in known:
         axes.plot(10.25, paper[ratio], marker="<", color=colors[ratio], markerfacecolor="white")
     if known:
-        style = {"linestyle": "none", "marker": "<", "color": "#555555", "markerfacecolor": "white"}
-        axes.plot([], [], label="paper, one draw, at 10 layers", **style)
+        label = "paper, one draw, at 10 layers"
+        axes.plot([], [], "<", color="#555555", markerfacecolor="white", label=label)
 
 
 def measure(tables: Tables, context: Context) -> Facts:
