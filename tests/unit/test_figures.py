@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from pipeline.figures import looks as figures
+from pipeline.figures.width import double_descent_facts, draw_double_descent
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 CONTEXT = {
@@ -64,7 +65,7 @@ def test_files_are_the_same_bytes_each_time(tmp_path):
 
 
 def test_facts_name_the_peak_and_the_fall():
-    facts = double_descent_facts(table())
+    facts = double_descent_facts(table(), 80)
     assert facts["c_upper"]["peak_width"] == 80
     expected = 100 * (1 - math.exp(-(math.log2(512 / 80) ** 2) / 4))
     assert facts["test_loss"]["fall_in_per_cent"] == pytest.approx(expected)

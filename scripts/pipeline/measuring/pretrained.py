@@ -49,7 +49,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise CommandError(
-            f"config.yaml: weights: there is no file {path}; download it from "
+            f"weights: there is no file {path}; download it from "
             "https://download.pytorch.org/models/, or set weights to null for a random initialisation"
         )
     if path.suffix == ".safetensors":

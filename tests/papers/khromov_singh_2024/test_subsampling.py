@@ -103,6 +103,8 @@ def test_doublings_and_extrapolation():
     assert own["predicted_over_fresh_maximum"]["estimate"] == pytest.approx(1.05 / 1.1)
     assert own["largest_deviation_of_draws_in_standard_errors"] == pytest.approx(0)
     assert facts["paper"]["shortfall"]["200000"] == 10.54
+    at_share = figure.at_share_of_paper({ROOM: table_of_nets()}, CONTEXT["printed"])
+    assert facts["at_the_share_of_the_paper"] == at_share
 
 
 # ---------------------------------------------------------------- claim
