@@ -1,4 +1,4 @@
-"""Train all seeds of one width to the stopping rule; an interrupted call goes on where it was."""
+"""Train all seeds of one width to the stopping rule; an interrupted call resumes where it was."""
 
 import argparse
 import json

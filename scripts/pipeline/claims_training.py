@@ -20,8 +20,6 @@ from pipeline.claims.findings import (
     readable,
     select,
 )
-from pipeline.paper_values import GRADIENT_NORM_AT_THE_END, TABLE_S3
-from pipeline.statistics.growth import own_ends
 from pipeline.statistics.intervals import (
     Interval,
     bootstrap_interval,
@@ -31,6 +29,31 @@ from pipeline.statistics.intervals import (
 )
 
 BOUNDS = ("c_lower", "c_upper", "c_avg")
+
+TABLE_S3 = {
+    0: (0.369, 0.165),
+    1000: (1.336, 0.865),
+    2000: (3.762, 2.752),
+    3000: (5.775, 4.257),
+    4000: (7.142, 5.120),
+    5000: (7.974, 5.591),
+    10000: (9.928, 6.361),
+    50000: (19.390, 8.840),
+}
+
+GRADIENT_NORM_AT_THE_END = 0.01
+
+
+def own_ends(data: pd.DataFrame, target: float) -> pd.DataFrame:
+    """See papers.khromov_singh_2024.optimizer.figure."""
+    rows = []
+    for _, one in data.sort_values("epoch").groupby(["variant", "seed"]):
+        late = one.loc[one["gradient_norm"].idxmax() :]
+        met = late[late["gradient_norm"] <= target]
+        row = one.iloc[-1] if met.empty else met.iloc[0]
+        rows.append(row.to_dict() | {"met": not met.empty})
+    return pd.DataFrame(rows)
+
 
 _STUDIED_WIDTH = 256
 """That of the nets whose training the paper follows."""

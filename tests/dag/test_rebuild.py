@@ -1,5 +1,7 @@
 """What is made again after a file was removed: just what depends on it. No job does real work here."""
 
+import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -7,10 +9,12 @@ import sys
 import time
 
 import pytest
+from snakemake.scheduling.job_scheduler import JobScheduler
 from tests.conftest import Project
 from tests.dag.test_dag import build
 
 from pipeline.provenance.fingerprint import forget
+from pipeline.snakemake.private import METADATA
 
 STAND_IN = """\
 # writes every missing file that it is given a path of
@@ -136,3 +140,11 @@ def test_half_written_records_do_no_harm(copy, monkeypatch):
     records[0].write_text("{")
     remove(copy, "smoke/tables/double_descent.csv")
     assert ("collect", "") in due(copy, monkeypatch)
+
+
+def test_what_reaches_into_snakemake_is_still_there(copy):
+    """`pipeline.snakemake.private` sets and reads these; it has to follow where Snakemake changes them."""
+    assert "self.job_rate_limiter" in inspect.getsource(JobScheduler)
+    records = [p for p in (copy.folder / METADATA).rglob("*") if p.is_file()]
+    assert records
+    assert all("input" in json.loads(record.read_text()) for record in records)

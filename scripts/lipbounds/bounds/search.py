@@ -81,7 +81,7 @@ def search_lower_bound(
     more is gained. Where there is no gradient either, as with ReLU called as a function, that
     proposal is dropped. The second is a random step, in part along the last one that was successful.
     Lengths grow with success and shrink with failure. Every ten steps the worst quarter of the
-    searches goes on from where the best quarter is.
+    searches restarts from where the best quarter is.
     """
     _check(radius, starts, steps)
     box = _box(domain, x)
@@ -155,7 +155,7 @@ class _Search:
         self._lengths = self._try(_unit(_unit(noise) + _ALONG * self._along), self._lengths)
 
     def concentrate(self) -> None:
-        """The worst quarter goes on from where the best quarter is."""
+        """The worst quarter restarts from where the best quarter is."""
         count = len(self.values) // 4
         if count == 0:
             return

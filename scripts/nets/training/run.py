@@ -142,7 +142,7 @@ class TrainingRun:
         return settings.learning_rate * settings.schedule(update, self.updates_per_epoch)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors (on the CPU) and JSON-ready values from which :meth:`restore` goes on."""
+        """Tensors (on the CPU) and JSON-ready values from which :meth:`restore` resumes."""
         tensors = {f"kept/{key}": value for key, value in self.kept.items()}
         active = [w[: len(self.active)] for w in self._stack.weights]  # none once all have stopped
         tensors |= {f"active/{i}": w.cpu() for i, w in enumerate(active)}

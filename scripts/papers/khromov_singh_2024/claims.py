@@ -1,4 +1,4 @@
-"""Claims of the paper about nets and data that are not here, so that no figure can speak against them."""
+"""Claims of the paper about nets and data that are not here: no figure can speak against them."""
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError

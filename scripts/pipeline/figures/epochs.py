@@ -1,8 +1,7 @@
-"""Curves along training: which rows they are made of, and how they are drawn."""
+"""Curves along training, and axes of figures that have them."""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
@@ -11,30 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from pipeline.figures.looks import Look, draw_seeds
-
-Settings = Mapping[str, Any]
-
-
-def training_rows(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """Rows of the training points with finite bounds, with the upper bound itself.
-
-    ``where`` has values of columns: ``width=256``.
-    """
-    data = table[table["points"] == "train"]
-    for column, value in where.items():
-        data = data[data[column] == value]
-    data = data[np.isfinite(data["log10_c_upper"])]
-    return data.assign(c_upper=10 ** data["log10_c_upper"])
-
-
-def shared_epochs(data: pd.DataFrame, x: str = "epoch") -> pd.DataFrame:
-    """Rows at the values of ``x`` that all seeds have, so that each mean is over the same nets."""
-    return data[data.groupby(x)["seed"].transform("nunique") == data["seed"].nunique()]
-
-
-def last_rows(data: pd.DataFrame) -> pd.DataFrame:
-    """The row of each seed at which its training stopped."""
-    return data.loc[data.groupby("seed")["epoch"].idxmax()]
+from pipeline.statistics.growth import shared_epochs
 
 
 def draw_training(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
@@ -49,7 +25,7 @@ def draw_training(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "
 def draw_geometric(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
     """Geometric mean with a band of one standard deviation of the logarithm, and a line per seed.
 
-    For curves of which each seed takes off at a time of its own: arithmetic bands reach below zero.
+    For curves that rise earlier with some seeds than with others: arithmetic bands reach below zero.
     """
     data = data[data[y] > 0].sort_values(x)
     for _, one in data.groupby("seed"):
@@ -110,9 +86,3 @@ def ordered_looks(labels: Sequence[str]) -> list[Look]:
         Look(mpl.colors.to_hex(colors[i]), markers[i % 8], lines[i % 4], label)
         for i, label in enumerate(labels)
     ]
-
-
-def warmup_epochs(training: Settings, points: int) -> float:
-    """Epochs until the learning rate is largest."""
-    updates = training["schedule"].get("warmup_updates", 0)
-    return float(updates / math.ceil(points / training["batch_size"]))

@@ -1,32 +1,34 @@
 """Bounds against a number of things on logarithmic axes, with lines fitted to them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipeline.figures.looks import LOOKS
-from pipeline.statistics.growth import fitted, slopes_along
+from pipeline.statistics.growth import BOUNDS, fitted
 
 
 def draw_slopes(
     axes: Axes,
-    data: pd.DataFrame,
-    x: str,
+    fits: Mapping[str, Mapping[str, float]],
     papers: Mapping[str, float],
+    x: Sequence[float],
     *,
-    first: float = 1,
     top: float,
     left: bool,
 ) -> None:
-    """Fitted lines from ``first`` on; their slopes beside the paper's, from the height ``top`` down."""
-    for row, (name, fit) in enumerate(slopes_along(data, x, first).items()):
-        line = fitted(data, name, fit, first, x)
-        axes.plot(line.index, line, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
+    """Lines that were fitted at ``x``; their slopes beside the paper's, from the height ``top`` down.
+
+    ``fits`` are those of :mod:`pipeline.statistics.growth`, by bound, and may be none.
+    """
+    for row, name in enumerate(name for name in BOUNDS if name in fits):
+        heights = fitted(fits[name], x)
+        axes.plot(x, heights, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
         axes.text(
             *(0.02 if left else 0.98, top - 0.075 * row),
-            f"slope {fit.slope:.2f} (paper {papers[name]:.2f})".replace("-", "\u2212"),
+            f"slope {fits[name]['slope']:.2f} (paper {papers[name]:.2f})".replace("-", "\u2212"),
             transform=axes.transAxes,
             ha="left" if left else "right",
             fontsize=6.5,

@@ -36,7 +36,7 @@ class SavedState:
 
     Snakemake deletes declared outputs before it starts a job again, so the state is not one of
     them. Its name carries ``key``, a digest of all that the job depends on: a changed
-    configuration, input or program never goes on from another one's state.
+    configuration, input or program never resumes from another one's state.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -86,7 +86,7 @@ def only_process(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process.
 
     A killed Snakemake leaves its jobs running. Such an orphan is asked to save and stop, so that
-    this process goes on from where it was; one on another machine is waited for. Half-written
+    this process resumes where it was; one on another machine is waited for. Half-written
     files that a killed process left in the folder are removed.
 
     Raises :class:`pipeline.provenance.files.OutputError` where the folder cannot be made or locked.

@@ -4,33 +4,21 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 """
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
-from nets import parts
-from pipeline.config.config import Config
-from pipeline.config.rooms import SCRIPTS, Room
-from pipeline.config.training import BoundsJob, TrainingJob, identity
-from pipeline.provenance.fingerprint import fingerprint
+from pipeline.config.rooms import Room
 from pipeline.runs import paths
-from pipeline.runs.catalogue import Catalogue
+from pipeline.snakemake.jobs import Jobs
 
 _EPOCHS = "_epochs"
 
 
 @dataclass(frozen=True)
-class WorkflowSetup:
-    """The checked configuration, and the paths and parameters that rules derive from it."""
-
-    config: Config
-    scripts: Path = SCRIPTS
-
-    # ------------------------------------------------------------------ names
+class WorkflowSetup(Jobs):
+    """:class:`Jobs`, with figures, tables for readers and claims."""
 
     @property
     def figures(self) -> list[str]:
@@ -42,68 +30,12 @@ class WorkflowSetup:
         """Names of all tables for readers."""
         return self.config.reader_tables
 
-    @property
-    def studies(self) -> list[str]:
-        """Names of all studies."""
-        return list(self.config.studies)
-
-    @property
-    def trainings(self) -> list[str]:
-        """Names of all trainings and of their variants."""
-        names = list(self.config.trainings)
-        return list(dict.fromkeys([*names, *(v for name in names for v in self.config.variants(name))]))
-
     def room(self, name: str) -> Room:
         """A figure or table for readers. Raises ``WorkflowError`` for an unknown one."""
         if name not in (*self.figures, *self.reader_tables):
             known = ", ".join(f"figures/{figure}.pdf" for figure in self.figures)
             raise WorkflowError(f"there is no figure named {name}. Figures to be had: {known}")
         return self.config.rooms[name]
-
-    # ------------------------------------------------------------------ identity
-
-    def code(self, command: str, modules: Iterable[str] = ()) -> str:
-        """Fingerprint of a command in scripts/ with modules that it imports by name."""
-        return _fingerprint(self.scripts, command, tuple(sorted(set(modules))))
-
-    def noise_code(self, kind: str) -> str:
-        """Fingerprint of how labels are changed."""
-        return self.code("inject_noise", [parts.module_name("noise", kind)])
-
-    def data_identity(self, *names: str) -> str:
-        """What prepared arrays must contain, by checksum, however they came about."""
-        return " ".join(_checksum(name) for name in sorted(set(names)))
-
-    def labels_identity(self, training: str, noise: str) -> str:
-        """What labels depend on."""
-        setup = self.config.setup(training)
-        kind = setup.label_noise.kind
-        code = self.noise_code(kind)
-        return f"{self.data_identity(setup.dataset)} {code} {kind}~{setup.label_noise.seed} {noise} %"
-
-    def training_job(self, training: str) -> TrainingJob:
-        """What the runs of a training depend on."""
-        return self.config.training_job(training)
-
-    def training_code(self, training: str) -> str:
-        """Fingerprint of training with the parts that it uses."""
-        return self.code("train", self.config.training_job(training).parts())
-
-    def bounds_job(self, training: str) -> BoundsJob:
-        """What the bounds of a training depend on."""
-        return self.config.bounds_job(training)
-
-    def bounds_code(self, training: str) -> str:
-        """Fingerprint of the bounds of a training with the family that it uses."""
-        return self.code("estimate_bounds", self.config.bounds_job(training).parts())
-
-    def study_code(self, study: str) -> str:
-        """Fingerprint of a study with the parts of the runs that it measures."""
-        used = [self.config.rooms[study].study]
-        for training in self.config.about_studies[study].runs:
-            for variant in self.config.variants(training):
-                used += self.config.training_job(variant).parts()
-        return self.code("study", used)
 
     def drawing_code(self, command: str, name: str) -> str:
         """Fingerprint of what measures, draws or tabulates a room, with the parts of its trainings."""
@@ -113,106 +45,6 @@ class WorkflowSetup:
                 for variant in self.config.variants(source):
                     used += self.config.training_job(variant).parts()
         return self.code(command, used)
-
-    # ------------------------------------------------------------------ trainings
-
-    @cached_property
-    def _catalogue(self) -> Catalogue:
-        return Catalogue(self.config)
-
-    @property
-    def gpus(self) -> int:
-        """GPUs that a training or bounds job reserves."""
-        return 1 if self.config.top.device == "cuda" else 0
-
-    def arrays(self, training: str) -> str:
-        """Prepared data of a training."""
-        return paths.arrays(self.config.setup(training).dataset)
-
-    def labels(self, training: str, noise: str) -> str:
-        """Labels of a training at a noise level."""
-        return self._catalogue.labels(training, int(noise))
-
-    def runs(self, training: str, name: str) -> list[str]:
-        """File ``name`` of every run of a training, by variant, noise and width."""
-        return [f"{run['folder']}/{name}" for run in self._catalogue.runs(training)]
-
-    def run_names(self, training: str) -> list[str]:
-        """VARIANT/noise~N of every run of a training, or noise~N, in the order of :meth:`runs`."""
-        return [run["name"] for run in self._catalogue.runs(training)]
-
-    def training_cost(self, training: str, width: int) -> int:
-        """Cost of a training job that runs to the cap, to compare it with that of others."""
-        setup = self.config.setup(training)
-        weights = setup.model.hidden_layers * (width + 100)  # narrow nets are bound by overhead
-        penalised = 6 if setup.training.jacobian_penalty else 1
-        return int(weights * setup.seeds * setup.training.max_epochs * penalised)
-
-    def training_memory_mb(self, training: str, width: int) -> int:
-        """Memory of a training job: the interpreter, and activations with their derivatives."""
-        setup = self.config.setup(training)
-        layers = setup.model.hidden_layers
-        activations = 2 * 4 * setup.seeds * layers * width * setup.training.batch_size
-        return int(1000 + 2 * activations // 10**6)
-
-    # ------------------------------------------------------------------ studies
-
-    def study_data(self, study: str) -> list[str]:
-        """Names of the data sets that a study reads."""
-        about = self.config.about_studies[study]
-        return sorted({*about.data, *(self.config.setup(name).dataset for name in about.runs)})
-
-    def study_arrays(self, study: str) -> list[str]:
-        """Prepared data that a study reads."""
-        return [paths.arrays(name) for name in self.study_data(study)]
-
-    def study_labels(self, study: str) -> list[str]:
-        """Labels of the runs that a study reads, each once."""
-        return list(dict.fromkeys(run["labels"] for run in self._study_runs(study)))
-
-    def study_files(self, study: str) -> list[str]:
-        """Files of the runs that a study reads, each once."""
-        if self.config.about_studies[study].untrained:
-            return []
-        runs = self._study_runs(study)
-        return list(dict.fromkeys(run[name] for run in runs for name in ("checkpoints", "summary")))
-
-    def study_inputs_identity(self, study: str) -> str:
-        """What the data and labels of a study depend on."""
-        setups = [
-            self.labels_identity(variant, str(run["noise"]))
-            for run in self._study_runs(study)
-            for variant in [_variant(run)]
-        ]
-        return "; ".join(dict.fromkeys([self.data_identity(*self.study_data(study)), *setups]))
-
-    def study_runs(self, study: str) -> str:
-        """The runs that a study reads, as JSON for its command line."""
-        return json.dumps(self._study_runs(study))
-
-    def study_threads(self, study: str) -> int:
-        """Cores that a study can use."""
-        return 1 if self.config.about_studies[study].serial else 2
-
-    def study_priority(self, study: str) -> int:
-        """Of two studies that can start, the serial one goes first."""
-        return 10**9 if self.config.about_studies[study].serial else 1
-
-    def _study_runs(self, study: str) -> list[dict[str, Any]]:
-        about = self.config.about_studies[study]
-        widths = getattr(self.config.study(study), "widths", None)
-        found = []
-        for training in about.runs:
-            for run in self._catalogue.runs(training):
-                if run["width"] in (widths or [run["width"]]):
-                    found.append(run | (self._training_of(run) if about.untrained else {}))
-        return found
-
-    def _training_of(self, run: dict[str, Any]) -> dict[str, Any]:
-        """The training of a run, for a study that does it itself."""
-        return {"training": json.loads(identity(self.config.setup(_variant(run)).training))}
-
-    # ------------------------------------------------------------------ figures and tables
 
     def tables(self, name: str) -> list[str]:
         """The tidy tables that a figure, or a table for readers, is made from."""
@@ -304,19 +136,3 @@ class WorkflowSetup:
             return self.config.study(source).model_dump(mode="json")
         settings = self.config.setup(source).model_dump(mode="json")
         return settings | {"random_seed": self.config.top.random_seed}
-
-
-def _variant(run: dict[str, Any]) -> str:
-    """The training, or variant of it, that a run is of."""
-    return run["experiment"] if run["variant"] == "base" else f"{run['experiment']}/{run['variant']}"
-
-
-@cache
-def _fingerprint(scripts: Path, command: str, modules: tuple[str, ...]) -> str:
-    files = [scripts.joinpath(*module.split(".")).with_suffix(".py") for module in modules]
-    return fingerprint([scripts / f"{command}.py", *files], scripts)
-
-
-@cache
-def _checksum(dataset: str) -> str:
-    return str(parts.load("data", dataset).DATASET.sha256)

@@ -12,7 +12,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.anova import SOURCES, Share, variance_shares
-from pipeline.figures.epochs import category_axis, ordered_looks, training_rows
+from pipeline.figures.epochs import category_axis, ordered_looks
+from pipeline.statistics.growth import training_rows
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 

@@ -1,23 +1,21 @@
-"""Draw the bounds against the number of hidden layers, trained and at initialisation."""
+"""The bounds against the number of hidden layers, trained and at initialisation."""
 
-from dataclasses import asdict
+import math
 from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures.epochs import draw_geometric, epoch_axis, ordered_looks, training_rows
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine
+from pipeline.claims.slopes import judge_slope
+from pipeline.figures.epochs import draw_geometric, epoch_axis, ordered_looks
 from pipeline.figures.looks import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.slopes import count_axis, draw_slopes
-from pipeline.statistics.growth import BOUNDS, slopes_along
-
-PAPER_SLOPES = {
-    "trained": {"c_upper": 3.33, "c_lower": 2.03, "c_avg": 1.19},
-    "at initialisation": {"c_upper": 0.30, "c_lower": -2.52, "c_avg": -2.84},
-}
-"""Log-log slopes against the number of hidden layers (Figure S32)."""
+from pipeline.figures.width import JUDGED
+from pipeline.statistics.growth import BOUNDS, numbers_of, slopes_along, training_rows
 
 FIRST_LAYERS = 2
 """Least number of hidden layers in the fits. The paper says so of trained nets only; what fits through
@@ -26,7 +24,7 @@ all depths give stands in the facts."""
 
 def with_layers(table: pd.DataFrame) -> pd.DataFrame:
     """The number of hidden layers from the name of the variant."""
-    return table.assign(layers=table["variant"].str.partition("~")[2].astype(int))
+    return table.assign(layers=numbers_of(table["variant"]))
 
 
 def stages(tables: Tables) -> dict[str, pd.DataFrame]:
@@ -46,7 +44,12 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         for name in BOUNDS:
             draw_seeds(axes, data, "layers", name, LOOKS[name])
         top = 0.93 if stage == "trained" else 0.19  # where no curve is
-        draw_slopes(axes, data, "layers", PAPER_SLOPES[stage], first=FIRST_LAYERS, top=top, left=True)
+        found, deep = facts[stage], data.loc[data["layers"] >= FIRST_LAYERS, "layers"]
+        draw_slopes(
+            *(axes, found["slopes"], found["slopes_of_the_paper"], sorted(deep.unique())),
+            top=top,
+            left=True,
+        )
         plain_log_axis(axes)
         count_axis(axes, data["layers"], "hidden layers")
         axes.set_title(f"{letter}  {stage}")
@@ -74,14 +77,13 @@ def measure(tables: Tables, context: Context) -> Facts:
     train = table[table["points"] == "train"]
     found: dict[str, Any] = {}
     for stage, data in stages(tables).items():
-        fits = slopes_along(data, "layers", FIRST_LAYERS)
         means = data.groupby("layers")[list(BOUNDS)].mean()
         found[stage] = {
-            "slopes": {name: asdict(fit) for name, fit in fits.items()},
+            "slopes": slopes_along(data, "layers", FIRST_LAYERS),
             "slopes_through_all_depths": {
-                name: fit.slope for name, fit in slopes_along(data, "layers").items()
+                name: fit["slope"] for name, fit in slopes_along(data, "layers").items()
             },
-            "slopes_of_the_paper": PAPER_SLOPES[stage],
+            "slopes_of_the_paper": context["printed"][stage],
             "means": {str(depth): row.to_dict() for depth, row in means.iterrows()},
         }
     reasons = train.groupby(["layers", "stop_reason"]).size()
@@ -102,3 +104,23 @@ def _note(figure: Figure, tables: Tables, context: Context) -> None:
         f"{context['scale']} scale, width {table['width'].iloc[0]}, {table['seed'].nunique()} seeds, "
         f"band: ±1 std{hollow}; dashed: fits",
     )
+
+
+@claim(
+    "C23",
+    "Trained bounds grow faster than linearly with depth; at initialisation C_lower and C_avg fall",
+    reported="slopes 2.03, 3.33, 1.19 trained; -2.52, 0.30, -2.84 at initialisation (lower, upper, average)",
+    unit="slope of C_lower, trained",
+)
+def grows_with_layers(facts: Facts) -> Finding:
+    """Slope of the log of each bound on the log of the number of hidden layers, from 2 on. Trained: a
+    part holds if its interval lies above 1. At initialisation: below 0 for C_lower and C_avg, in
+    [0, 1] for C_upper."""
+    parts = {}
+    for bound, word in JUDGED.items():
+        parts[f"{word}, trained"] = judge_slope(facts["trained"]["slopes"], bound, least=1)
+    for bound, word in JUDGED.items():
+        limits = (0, 1) if bound == "c_upper" else (-math.inf, 0)
+        found = facts["at initialisation"]["slopes"]
+        parts[f"{word}, at initialisation"] = judge_slope(found, bound, *limits)
+    return combine(parts)

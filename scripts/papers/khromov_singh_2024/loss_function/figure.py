@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nets.training.schedule import build_schedule
-from pipeline.figures.epochs import draw_training, epoch_axis, last_rows
+from pipeline.figures.epochs import draw_training, epoch_axis
+from pipeline.statistics.growth import last_rows
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.intervals import ratio_interval

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures.epochs import category_axis, draw_training, epoch_axis, training_rows
+from pipeline.figures.epochs import category_axis, draw_training, epoch_axis
+from pipeline.statistics.growth import training_rows
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.growth import own_ends

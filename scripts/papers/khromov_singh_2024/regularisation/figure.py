@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures.epochs import draw_training, epoch_axis, last_rows, ordered_looks, training_rows
+from pipeline.figures.epochs import draw_training, epoch_axis, ordered_looks
+from pipeline.statistics.growth import last_rows, training_rows
 from pipeline.figures.looks import corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.intervals import bootstrap_interval, ratio_interval

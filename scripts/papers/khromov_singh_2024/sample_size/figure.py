@@ -1,26 +1,22 @@
-"""Draw the bounds against the number of training points."""
-
-from dataclasses import asdict
+"""The bounds against the number of training points."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from pipeline.figures.epochs import training_rows
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, combine
+from pipeline.claims.slopes import judge_slope
 from pipeline.figures.looks import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.slopes import count_axis, draw_slopes
-from pipeline.statistics.growth import BOUNDS, slopes_along
-
-PAPER_SLOPES = {"c_upper": 0.53, "c_lower": 0.37, "c_avg": 0.36}
-PAPER_R_SQUARED = {"c_upper": 0.9680, "c_lower": 0.9932, "c_avg": 0.9928}
-"""Against the number of training points, log-log (Figure S35)."""
+from pipeline.figures.width import JUDGED
+from pipeline.statistics.growth import BOUNDS, numbers_of, slopes_along, training_rows
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of the training points with their number as ``size``, the most where none is named."""
-    sizes = table["variant"].str.partition("~")[2].astype(int)
-    return table.assign(size=sizes)
+    """The number of training points as ``size``, from the name of the variant."""
+    return table.assign(size=numbers_of(table["variant"]))
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -36,7 +32,12 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     )
     for name in BOUNDS:
         draw_seeds(panels["bounds"], trained, "size", name, LOOKS[name])
-    draw_slopes(panels["bounds"], trained, "size", PAPER_SLOPES, top=0.2, left=False)
+    draw_slopes(
+        *(panels["bounds"], facts["slopes"], facts["slopes_of_the_paper"]),
+        sorted(trained["size"].unique()),
+        top=0.2,
+        left=False,
+    )
     mark_diverged(panels["bounds"], data, "size")
     for name in ("test", "train"):
         draw_seeds(panels["loss"], trained, "size", f"{name}_loss", LOOKS[name])
@@ -71,9 +72,23 @@ def measure(tables: Tables, context: Context) -> Facts:
     names = [*BOUNDS, "train_loss", "test_loss", "test_error", "epochs"]
     means = data.groupby("size")[names].mean()
     return {
-        "slopes": {name: asdict(fit) for name, fit in slopes_along(data, "size").items()},
-        "slopes_of_the_paper": PAPER_SLOPES,
-        "r_squared_of_the_paper": PAPER_R_SQUARED,
+        "slopes": slopes_along(data, "size"),
+        "slopes_of_the_paper": context["printed"]["slopes"],
+        "r_squared_of_the_paper": context["printed"]["r_squared"],
         "means": {str(size): row.to_dict() for size, row in means.iterrows()},
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
     }
+
+
+@claim(
+    "C25",
+    "Bounds grow more slowly than linearly with the number of training points",
+    reported="slopes 0.37 (C_lower), 0.53 (C_upper), 0.36 (C_avg)",
+    unit="slope of C_lower",
+)
+def sublinear_in_samples(facts: Facts) -> Finding:
+    """Slope of the log of each bound on the log of the number of training points. A part holds if its
+    interval lies in [0, 1]."""
+    return combine(
+        {word: judge_slope(facts["slopes"], bound, 0, 1) for bound, word in JUDGED.items()}
+    )

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.figures.epochs import draw_geometric, shared_epochs, training_rows
+from pipeline.figures.epochs import draw_geometric
+from pipeline.statistics.growth import shared_epochs, training_rows
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.intervals import spearman
