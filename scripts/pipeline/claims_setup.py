@@ -19,12 +19,8 @@ from pipeline.claims.findings import (
     select,
 )
 from pipeline.claims_training import BOUNDS
-from pipeline.statistics.intervals import (
-    Interval,
-    bootstrap_interval,
-    log_log_slope_over_seeds,
-    ratio_interval,
-)
+from pipeline.statistics.curves import log_log_slope_over_seeds
+from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
 
 
 def penalty_helps(tables: Tables) -> Finding:

@@ -20,13 +20,8 @@ from pipeline.claims.findings import (
     readable,
     select,
 )
-from pipeline.statistics.intervals import (
-    Interval,
-    bootstrap_interval,
-    log_log_slope_over_seeds,
-    ratio_interval,
-    spearman,
-)
+from pipeline.statistics.curves import log_log_slope_over_seeds, spearman
+from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
 
 BOUNDS = ("c_lower", "c_upper", "c_avg")
 

@@ -19,7 +19,8 @@ from pipeline.claims.findings import (
     select,
 )
 from pipeline.claims_training import BOUNDS
-from pipeline.statistics.intervals import Interval, Peak, peak_location, ratio_interval, spearman
+from pipeline.statistics.curves import Peak, peak_location, spearman
+from pipeline.statistics.intervals import Interval, ratio_interval
 
 LOSSES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
 """What each sweep over widths trains with."""

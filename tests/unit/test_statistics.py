@@ -8,15 +8,14 @@ import pandas as pd
 import pytest
 import scipy.stats
 
-from pipeline.statistics.intervals import (
-    bootstrap_interval,
+from pipeline.statistics.curves import (
     fall_after_peak,
     log_log_slope,
     log_log_slope_over_seeds,
     peak_location,
-    ratio_interval,
     spearman,
 )
+from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
 
 
 def curve(function, widths, seeds=4, noise=0.1, rng=0):

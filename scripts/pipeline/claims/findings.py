@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from pipeline.statistics.intervals import Interval, fall_after_peak
+from pipeline.statistics.curves import fall_after_peak
+from pipeline.statistics.intervals import Interval
 
 Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
 

@@ -23,7 +23,8 @@ from pipeline.figures.looks import (
     width_axis,
 )
 from pipeline.figures.room import Context, Facts
-from pipeline.statistics.intervals import Interval, fall_after_peak, peak_location, spearman
+from pipeline.statistics.curves import fall_after_peak, peak_location, spearman
+from pipeline.statistics.intervals import Interval
 
 BOUNDS = ("c_upper", "c_lower", "c_avg")
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from pipeline.statistics.intervals import Floats, log_log_slope_over_seeds
+from pipeline.statistics.curves import log_log_slope_over_seeds
+from pipeline.statistics.intervals import Floats
 
 BOUNDS = ("c_upper", "c_lower", "c_avg")
 
 Fit = dict[str, float]
-"""A least squares line in logarithms: a :class:`~pipeline.statistics.intervals.Slope` as JSON, and
-``intercept``, the log of its height at 1."""
+"""A least squares line in logarithms: a :class:`~pipeline.statistics.intervals.Slope` as JSON, and the
+means ``mean_log_x`` and ``mean_log_y`` of what it is fitted to, through which it goes."""
 
 
 def training_rows(table: pd.DataFrame, **where: object) -> pd.DataFrame:
@@ -43,6 +44,19 @@ def shared_epochs(data: pd.DataFrame, x: str = "epoch") -> pd.DataFrame:
 def last_rows(data: pd.DataFrame) -> pd.DataFrame:
     """The row of each seed at which its training stopped."""
     return data.loc[data.groupby("seed")["epoch"].idxmax()]
+
+
+def last_of_all(data: pd.DataFrame, group: str) -> pd.DataFrame:
+    """Rows of the last epoch that every seed of every ``group`` has.
+
+    Raises ``ValueError`` where there is none, or only one group.
+    """
+    members = data[[group, "seed"]].drop_duplicates()
+    epochs = data[[group, "seed", "epoch"]].drop_duplicates()["epoch"].value_counts()
+    shared = epochs.index[epochs == len(members)]
+    if members[group].nunique() < 2 or len(shared) == 0:
+        raise ValueError(f"no epoch that two values of {group} share")
+    return data[data["epoch"] == max(shared)]
 
 
 def last_tenfold(data: pd.DataFrame) -> pd.DataFrame:
@@ -93,7 +107,7 @@ def slopes(data: pd.DataFrame, start: float) -> dict[str, Fit]:
 
 
 def slopes_along(data: pd.DataFrame, x: str, first: float = 0) -> dict[str, Fit]:
-    """Line through the logs of each bound's mean along ``x`` from ``first`` on, nets resampled at each x.
+    """The same along ``x`` from ``first`` on, with the nets resampled at each x.
 
     Empty where fewer than two values of ``x`` are left.
     """
@@ -107,9 +121,10 @@ def _fit(rows: pd.DataFrame, x: str, name: str, *, paired: bool) -> Fit:
     slope = log_log_slope_over_seeds(rows, x, name, paired=paired)
     means = rows.groupby(x)[name].mean()
     log_x, log_y = np.log(means.index.to_numpy(float)), np.log(means.to_numpy())
-    return asdict(slope) | {"intercept": float(log_y.mean() - slope.slope * log_x.mean())}
+    return asdict(slope) | {"mean_log_x": float(log_x.mean()), "mean_log_y": float(log_y.mean())}
 
 
 def fitted(fit: Mapping[str, float], x: ArrayLike) -> Floats:
     """Heights of a fitted line."""
-    return np.exp(fit["intercept"] + fit["slope"] * np.log(np.asarray(x, float)))
+    from_mean = np.log(np.asarray(x, float)) - fit["mean_log_x"]
+    return np.exp(fit["mean_log_y"] + fit["slope"] * from_mean)

@@ -22,13 +22,8 @@ from pipeline.figures.looks import (
     width_axis,
 )
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import (
-    Interval,
-    bootstrap_interval,
-    fall_after_peak,
-    peak_location,
-    ratio_interval,
-)
+from pipeline.statistics.curves import fall_after_peak, peak_location
+from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
 
 METHODS = ("autolip", "eclipse", "liplt", "seqlip", "lipsdp_descent", "exact", "search", "data", "mean")
 GAPS = {

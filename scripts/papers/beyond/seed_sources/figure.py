@@ -1,4 +1,4 @@
-"""Draw what the spread over seeds comes from: the initialisation, or the order of the batches."""
+"""What the spread over seeds comes from: the initialisation, or the order of the batches."""
 
 from dataclasses import asdict
 from typing import Any
@@ -11,11 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pipeline.anova import SOURCES, Share, variance_shares
+from papers.beyond.seed_sources.anova import SOURCES, Share, variance_shares
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.epochs import category_axis, ordered_looks
-from pipeline.statistics.growth import training_rows
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.statistics.growth import numbers_of, training_rows
+from pipeline.statistics.intervals import Interval, bootstrap_interval
 
 FIXED_ORDER = 0
 """The order of the released code, the same in every epoch. It is no draw of an order."""
@@ -41,7 +44,7 @@ SOURCE_LOOKS = {
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the training points with the number of the batch order."""
-    return training_rows(table.assign(order=table["variant"].str.partition("~")[2].astype(int)))
+    return training_rows(table.assign(order=numbers_of(table["variant"])))
 
 
 def crossed(data: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -61,6 +64,54 @@ def shares_of(data: pd.DataFrame) -> dict[str, dict[str, Share]]:
     return {name: variance_shares(t) for name, t in tables.items() if min(t.shape) >= 2}
 
 
+def measure(tables: Tables, context: Context) -> Facts:
+    """Shares with intervals and F tests, and deviations in per cent, by width."""
+    table = only(tables)
+    data = prepared(table)
+    found: dict[str, Any] = {}
+    for width, part in data.groupby("width"):
+        shares = shares_of(part)
+        found[str(width)] = {
+            name: {
+                "standard_deviation_of_the_logarithm": float(crossed(part, name).to_numpy().std(ddof=1)),
+                "fixed_order_over_drawn": _fixed_over_drawn(part, name),
+            }
+            | {_key(source): asdict(share) for source, share in of.items()}
+            for name, of in shares.items()
+        }
+    return {
+        "by_width": found,
+        "orders": int(data.loc[data["order"] != FIXED_ORDER, "order"].nunique()),
+        "initialisations": int(data["seed"].nunique()),
+        "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
+        "spread_over_orders_over_that_over_initialisations": {
+            str(width): measured(_order_over_start, part) for width, part in data.groupby("width")
+        },
+    }
+
+
+def _key(source: str) -> str:
+    """What a source is called in the facts."""
+    return SOURCE_LOOKS[source][2].replace(" ", "_")
+
+
+def _order_over_start(data: pd.DataFrame) -> Interval:
+    """Standard deviation of log C_lower over all orders, the fixed one too, over that over starts."""
+    logs = np.log(data.pivot(index="seed", columns="order", values="c_lower"))
+    if min(logs.shape) < 2:
+        raise UntestedError("fewer than two initialisations or batch orders")
+    by_start, between = logs.var(axis=1), float(logs.var(axis=0).mean())
+    found = bootstrap_interval(by_start / between)
+    return Interval(*np.sqrt([found.estimate, found.low, found.high]))
+
+
+def _fixed_over_drawn(data: pd.DataFrame, name: str) -> float:
+    """Geometric mean with the released code's order over that with the others."""
+    logs = np.log(data[name].where(data[name] > 0))
+    fixed = data["order"] == FIXED_ORDER
+    return float(np.exp(logs[fixed].mean() - logs[~fixed].mean()))
+
+
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """A row per width: the shares, and the values that they are made of."""
     table = only(tables)
@@ -77,7 +128,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     looks = ordered_looks([f"order {order}" for order in orders])
     for row, width in enumerate(widths):
         part = data[data["width"] == width]
-        _draw_shares(grid[row, 0], part)
+        _draw_shares(grid[row, 0], facts["by_width"][str(width)])
         for axes, (name, label) in zip(grid[row, 1:], RAW.items(), strict=True):
             _draw_values(axes, part, name, dict(zip(orders, looks, strict=True)))
             axes.set_ylabel(label)
@@ -92,43 +143,13 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """Shares with intervals and F tests, and deviations in per cent, by width."""
-    table = only(tables)
-    data = prepared(table)
-    found: dict[str, Any] = {}
-    for width, part in data.groupby("width"):
-        shares = shares_of(part)
-        found[str(width)] = {
-            name: {
-                "standard_deviation_of_the_logarithm": float(crossed(part, name).to_numpy().std(ddof=1)),
-                "fixed_order_over_drawn": _fixed_over_drawn(part, name),
-            }
-            | {SOURCE_LOOKS[source][2].replace(" ", "_"): asdict(s) for source, s in of.items()}
-            for name, of in shares.items()
-        }
-    return {
-        "by_width": found,
-        "orders": int(data.loc[data["order"] != FIXED_ORDER, "order"].nunique()),
-        "initialisations": int(data["seed"].nunique()),
-        "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
-    }
-
-
-def _fixed_over_drawn(data: pd.DataFrame, name: str) -> float:
-    """Geometric mean with the released code's order over that with the others."""
-    logs = np.log(data[name].where(data[name] > 0))
-    fixed = data["order"] == FIXED_ORDER
-    return float(np.exp(logs[fixed].mean() - logs[~fixed].mean()))
-
-
-def _draw_shares(axes: Axes, data: pd.DataFrame) -> None:
-    found = shares_of(data)
+def _draw_shares(axes: Axes, found: Facts) -> None:
+    """A bar per quantity, of the facts at one width."""
     for place, name in enumerate(found):
         left = 0.0
         for source in SOURCES:
             color, hatch, _ = SOURCE_LOOKS[source]
-            share = 100 * found[name][source].share
+            share = 100 * found[name][_key(source)]["share"]
             style: dict[str, Any] = {
                 "color": color,
                 "hatch": hatch,
@@ -138,9 +159,9 @@ def _draw_shares(axes: Axes, data: pd.DataFrame) -> None:
             axes.barh(place, share, 0.72, left=left, **style)
             left += share
         for source, shift in (("rows", -0.18), ("columns", 0.18)):
-            one = found[name][source]
+            one = found[name][_key(source)]
             axes.plot(
-                *([100 * one.low, 100 * one.high], [place + shift] * 2),
+                *([100 * one["low"], 100 * one["high"]], [place + shift] * 2),
                 color="black",
                 linewidth=0.8,
                 linestyle="-" if source == "rows" else (0, (2, 1)),
@@ -189,3 +210,17 @@ def _legends(figure: Figure, looks: list[Look]) -> None:
     figure.legend(
         handles=[*patches, *marks, fixed], loc="outside upper center", ncols=8, columnspacing=1
     )
+
+
+@claim(
+    "N4",
+    "Batch order changes C_lower less than initialisation does",
+    reported="not in the paper",
+    unit="ratio of standard deviations, least width",
+)
+def order_matters_less(facts: Facts) -> Finding:
+    """Standard deviation of log C_lower over batch orders at one initialisation, over that over
+    initialisations at one batch order, each the root of the mean variance; by width. A part holds if
+    its interval, over initialisations, lies below 1."""
+    ratios = facts["spread_over_orders_over_that_over_initialisations"]
+    return combine({f"width {width}": judge_fact(ratio, most=1) for width, ratio in ratios.items()})

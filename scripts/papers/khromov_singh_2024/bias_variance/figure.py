@@ -9,7 +9,8 @@ from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.looks import Look, corner_note, draw_threshold, plain_log_axis, width_axis
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, spearman
+from pipeline.statistics.curves import spearman
+from pipeline.statistics.intervals import Interval
 
 VARIANCE = Look("#000000", "D", "-", "variance")
 BOUNDS = {

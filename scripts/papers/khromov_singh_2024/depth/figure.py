@@ -109,7 +109,8 @@ def _note(figure: Figure, tables: Tables, context: Context) -> None:
 @claim(
     "C23",
     "Trained bounds grow faster than linearly with depth; at initialisation C_lower and C_avg fall",
-    reported="slopes 2.03, 3.33, 1.19 trained; -2.52, 0.30, -2.84 at initialisation (lower, upper, average)",
+    reported="slopes 2.03, 3.33, 1.19 trained; -2.52, 0.30, -2.84 at initialisation (lower, upper, "
+    "average)",
     unit="slope of C_lower, trained",
 )
 def grows_with_layers(facts: Facts) -> Finding:

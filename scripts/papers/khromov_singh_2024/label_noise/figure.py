@@ -30,7 +30,8 @@ from pipeline.figures.width import (
     shades,
     smaller_falls,
 )
-from pipeline.statistics.intervals import Interval, ratio_interval, spearman
+from pipeline.statistics.curves import spearman
+from pipeline.statistics.intervals import Interval, ratio_interval
 
 _NOISE = "label noise (%)"
 _LOWER = r"$C_\mathrm{lower}$ (logits per unit of input)"

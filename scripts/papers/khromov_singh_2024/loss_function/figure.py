@@ -1,6 +1,5 @@
-"""Draw the bounds of nets trained with cross-entropy beside those of nets trained with squared error."""
+"""The bounds of nets trained with cross-entropy beside those of nets trained with squared error."""
 
-from dataclasses import asdict
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -10,11 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from nets.training.schedule import build_schedule
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import (
+    Finding,
+    UntestedError,
+    by_seed,
+    combine,
+    judge_fact,
+    measured,
+    nearest,
+    paired,
+)
 from pipeline.figures.epochs import draw_training, epoch_axis
-from pipeline.statistics.growth import last_rows
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import ratio_interval
+from pipeline.statistics.growth import last_of_all, last_rows
+from pipeline.statistics.intervals import Interval, ratio_interval
 
 LOOKS = {
     ("double_descent", "c_upper"): Look("#D55E00", "^", "-", r"$C_\mathrm{upper}$, cross-entropy"),
@@ -32,11 +42,19 @@ SHOWN = {
 }
 """The curves of Figure S28a and those of S28b."""
 
+QUANTITIES = ("c_lower", "c_avg", "c_upper", "c_lower_softmax")
+
+EXPERIMENTS = ("double_descent", "double_descent_mse")
+
+WIDTH = 256
+"""That of the nets in the paper."""
+
 
 def prepared(table: pd.DataFrame, context: Context) -> pd.DataFrame:
     """A column per quantity, and the learning rate summed up to each epoch."""
     index = ["experiment", "width", "points", "seed", "epoch", "train_loss"]
-    wide = table.pivot(index=index, columns="quantity", values="value").reset_index()
+    wide = table.pivot(index=index, columns="quantity", values="value")
+    wide = wide.reindex(columns=QUANTITIES).reset_index()
     wide = wide[np.isfinite(wide["c_lower"])]
     sums = {
         name: summed_rates(
@@ -54,6 +72,68 @@ def summed_rates(training: dict[str, Any], epochs: int, points: int) -> np.ndarr
     schedule = build_schedule(**training["schedule"])
     rates = [schedule(update, updates) for update in range(epochs * updates)]
     return training["learning_rate"] * np.cumsum([0.0, *rates])[::updates]
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Ratios of cross-entropy to squared error, at each one's stop and at equal summed rates."""
+    table = only(tables)
+    data = prepared(table, context)
+    by_loss = {name: data[data["experiment"] == name] for name in EXPERIMENTS}
+    ends = {name: last_rows(part) for name, part in by_loss.items()}
+    entropy, squared = ends.values()
+    rate = min(part.groupby("seed")["rate"].max().min() for part in by_loss.values())
+    found: dict[str, Any] = {
+        "learning_rates": {
+            name: context["settings"][name]["training"]["learning_rate"] for name in by_loss
+        },
+        "summed_rate_compared_at": float(rate),
+        "softmax_over_logits_at_the_stop": measured(_softmax_over_logits, entropy),
+        "softmax_over_squared_error_at_the_stop": measured(
+            ratio_interval, entropy["c_lower_softmax"], squared["c_lower"]
+        ),
+        "train_loss_at_the_stop": {
+            name: float(part["train_loss"].mean()) for name, part in ends.items()
+        },
+    }
+    for name in ("c_lower", "c_upper"):
+        found[f"{name}_cross_entropy_over_squared_error"] = {
+            "at_the_stop": measured(ratio_interval, entropy[name], squared[name]),
+            "at_equal_summed_rate": measured(
+                ratio_interval, *(_at_rate(part, name, rate) for part in by_loss.values())
+            ),
+        }
+    found["at_the_last_epoch_of_both"] = {
+        "squared_error_over_cross_entropy": measured(
+            _last_ratio, table, ("double_descent_mse", "c_lower"), ("double_descent", "c_lower")
+        ),
+        "softmax_over_logits": measured(
+            _last_ratio, table, ("double_descent", "c_lower_softmax"), ("double_descent", "c_lower")
+        ),
+    }
+    return found
+
+
+def _softmax_over_logits(ends: pd.DataFrame) -> Interval:
+    return ratio_interval(ends["c_lower_softmax"], ends["c_lower"], paired=True)
+
+
+def _last_ratio(table: pd.DataFrame, above: tuple[str, str], below: tuple[str, str]) -> Interval:
+    """Ratio of means over the seeds that both have; ``above`` is an experiment and a quantity."""
+    last = last_of_all(nearest(table, "width", WIDTH), "experiment").set_index(
+        ["experiment", "quantity"]
+    )
+    groups = [by_seed(last[last.index == name], "value") for name in (above, below)]
+    if any(values.empty for values in groups):
+        raise UntestedError(f"no {above[1]} or no {below[1]}")
+    return ratio_interval(*paired(*groups), paired=True)
+
+
+def _at_rate(data: pd.DataFrame, name: str, rate: float) -> list[float]:
+    """Of each seed at a summed rate, between the kept epochs on logarithmic axes."""
+    found = []
+    for _, one in data[data["rate"] > 0].sort_values("rate").groupby("seed"):
+        found.append(float(np.exp(np.interp(np.log(rate), np.log(one["rate"]), np.log(one[name])))))
+    return found
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -83,8 +163,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     }
     figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
     rates = " and ".join(
-        f"{context['settings'][name]['training']['learning_rate']:g}"
-        for name in ("double_descent", "double_descent_mse")
+        f"{context['settings'][name]['training']['learning_rate']:g}" for name in EXPERIMENTS
     )
     corner_note(
         figure,
@@ -101,48 +180,22 @@ def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
     axes.set_xlabel("summed learning rate")
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """Ratios of cross-entropy to squared error, at each one's stop and at equal summed rates."""
-    table = only(tables)
-    data = prepared(table, context)
-    by_loss = dict(iter(data.groupby("experiment")))
-    entropy, squared = by_loss["double_descent"], by_loss["double_descent_mse"]
-    ends = {name: last_rows(part) for name, part in by_loss.items()}
-    last = min(part.groupby("seed")["rate"].max().min() for part in by_loss.values())
-    found: dict[str, Any] = {
-        "learning_rates": {
-            name: context["settings"][name]["training"]["learning_rate"] for name in by_loss
-        },
-        "summed_rate_compared_at": float(last),
-        "softmax_over_logits_at_the_stop": asdict(
-            ratio_interval(
-                *(ends["double_descent"][name] for name in ("c_lower_softmax", "c_lower")), paired=True
-            )
-        ),
-        "softmax_over_squared_error_at_the_stop": asdict(
-            ratio_interval(
-                ends["double_descent"]["c_lower_softmax"], ends["double_descent_mse"]["c_lower"]
-            )
-        ),
-        "train_loss_at_the_stop": {
-            name: float(part["train_loss"].mean()) for name, part in ends.items()
-        },
-    }
-    for name in ("c_lower", "c_upper"):
-        found[f"{name}_cross_entropy_over_squared_error"] = {
-            "at_the_stop": asdict(
-                ratio_interval(ends["double_descent"][name], ends["double_descent_mse"][name])
+@claim(
+    "C20",
+    "The squared error gives slightly smaller Jacobians than cross-entropy; a softmax shrinks these",
+    unit="C_lower, squared error / cross-entropy",
+)
+def loss_and_softmax(facts: Facts) -> Finding:
+    """C_lower at width 256 at the last epoch that both losses have, ratio of the means over seeds. The
+    squared error's over cross-entropy's holds if its interval lies in [0.5, 1]; that of the softmax of
+    the net trained with cross-entropy over that of its logits holds if it lies below 0.5. Each loss has
+    a learning rate of its own, here as in the paper."""
+    found = facts["at_the_last_epoch_of_both"]
+    return combine(
+        {
+            "squared error / cross-entropy": judge_fact(
+                found["squared_error_over_cross_entropy"], 0.5, 1
             ),
-            "at_equal_summed_rate": asdict(
-                ratio_interval(_at_rate(entropy, name, last), _at_rate(squared, name, last))
-            ),
+            "softmax / logits": judge_fact(found["softmax_over_logits"], 0, 0.5),
         }
-    return found
-
-
-def _at_rate(data: pd.DataFrame, name: str, rate: float) -> list[float]:
-    """Of each seed at a summed rate, between the kept epochs on logarithmic axes."""
-    found = []
-    for _, one in data[data["rate"] > 0].sort_values("rate").groupby("seed"):
-        found.append(float(np.exp(np.interp(np.log(rate), np.log(one["rate"]), np.log(one[name])))))
-    return found
+    )

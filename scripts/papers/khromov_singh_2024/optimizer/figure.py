@@ -1,5 +1,6 @@
-"""Draw bounds and the way of the weights under gradient descent and under Adam."""
+"""Bounds and the way of the weights under gradient descent and under Adam."""
 
+import math
 from dataclasses import asdict
 from typing import Any
 
@@ -8,12 +9,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import (
+    Finding,
+    by_seed,
+    combine,
+    judge_fact,
+    measured,
+    paired,
+    readable,
+)
 from pipeline.figures.epochs import category_axis, draw_training, epoch_axis
-from pipeline.statistics.growth import training_rows
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
-from pipeline.statistics.growth import own_ends
-from pipeline.statistics.intervals import ratio_interval
+from pipeline.statistics.growth import last_of_all, training_rows
+from pipeline.statistics.intervals import Interval, ratio_interval
 
 OPTIMIZERS = {"adam~0": "SGD", "adam~1": "Adam"}
 
@@ -27,11 +37,83 @@ _ADAM = {"^": "v", "o": "P", "s": "X", "D": "d"}
 """Markers for Adam in place of those for gradient descent."""
 
 
-def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """Against epochs on the left, at each one's end on the right."""
+JUDGED = ("c_lower", "c_upper", "c_avg", "parameter_distance")
+"""In the order of the claim's parts."""
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """Adam over gradient descent, at the same epoch and at each one's end."""
     data = training_rows(tables["optimizer_epochs"])
     ends = own_ends(data, _target(context))
     last = shared_end(data)
+    target = context["printed"]["gradient_norm_at_the_end"]
+    names = [name for looks in QUANTITIES.values() for name in looks]
+    by_title = {title: ends[ends["variant"] == variant] for variant, title in OPTIMIZERS.items()}
+    return {
+        "adam_over_sgd_at_the_same_epoch": {
+            "epoch": last,
+            **_ratios(data[data["epoch"] == last], names),
+        },
+        "adam_over_sgd_at_each_ones_end": _ratios(ends, names),
+        "end_epochs": {title: rows["epoch"].tolist() for title, rows in by_title.items()},
+        "end_epochs_of_the_paper": context["printed"]["end_epochs"],
+        "seeds_that_met_the_target": {title: int(rows["met"].sum()) for title, rows in by_title.items()},
+        "ends": {
+            title: rows[["seed", "met", *names]].sort_values("seed").to_dict("records")
+            for title, rows in by_title.items()
+        },
+        "adam_over_sgd_of_the_same_seeds": {
+            "own end": {name: measured(_ratio_at_own_ends, data, target, name) for name in JUDGED},
+            "same epoch": {name: measured(_ratio_at_same_epoch, data, name) for name in JUDGED},
+        },
+    }
+
+
+def shared_end(data: pd.DataFrame) -> int | None:
+    """The last epoch that some seed of either optimiser still has."""
+    return int(data.groupby("variant")["epoch"].max().min()) if len(data) else None
+
+
+def own_ends(data: pd.DataFrame, target: float) -> pd.DataFrame:
+    """Of each optimiser and seed the first kept checkpoint at which the gradient norm is ``target``.
+
+    Gradient norms can be as small at initialisation and then rise, so only checkpoints behind the
+    largest one count. Where none is left it is the last checkpoint, and ``met`` is false.
+    """
+    rows = []
+    for _, one in data.sort_values("epoch").groupby(["variant", "seed"]):
+        late = one.loc[one["gradient_norm"].idxmax() :]
+        met = late[late["gradient_norm"] <= target]
+        row = one.iloc[-1] if met.empty else met.iloc[0]
+        rows.append(row.to_dict() | {"met": not met.empty})
+    return pd.DataFrame(rows, columns=[*data.columns, "met"])
+
+
+def _ratios(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
+    adam, descent = rows[rows["variant"] == "adam~1"], rows[rows["variant"] == "adam~0"]
+    if adam.empty or descent.empty:
+        return {}
+    return {name: asdict(ratio_interval(adam[name], descent[name])) for name in names}
+
+
+def _ratio_at_own_ends(data: pd.DataFrame, target: float, name: str) -> Interval:
+    return _paired_ratio(own_ends(data, target), name)
+
+
+def _ratio_at_same_epoch(data: pd.DataFrame, name: str) -> Interval:
+    return _paired_ratio(last_of_all(data, "variant"), name)
+
+
+def _paired_ratio(rows: pd.DataFrame, name: str) -> Interval:
+    """Adam over gradient descent, of the seeds that both have."""
+    values = [by_seed(rows[rows["variant"] == variant], name) for variant in ("adam~1", "adam~0")]
+    return ratio_interval(*paired(*values), paired=True)
+
+
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """Against epochs on the left, at each one's end on the right."""
+    data = training_rows(tables["optimizer_epochs"])
+    last = facts["adam_over_sgd_at_the_same_epoch"]["epoch"]
     figure, grid = plt.subplots(
         2, 2, figsize=(6.9, 4.6), layout="constrained", width_ratios=(1.5, 1), height_ratios=(1.25, 1)
     )
@@ -41,7 +123,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
                 part = data[(data["variant"] == variant) & (data["epoch"] <= last)]
                 part = part[part[name] > 0]  # no way at the start
                 draw_training(left, part, name, look_of(look, variant, title))
-            _draw_ends(right, ends, name, look)
+            _draw_ends(right, facts["ends"], name, look)
         epoch_axis(left, last=last)
         category_axis(right, list(OPTIMIZERS.values()))
         for axes, letter in ((left, letters[0]), (right, letters[1])):
@@ -53,7 +135,8 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     grid[1, 1].set_xlabel("at each one's end")
     grid[0, 0].legend(loc="upper left", ncols=1, fontsize=6)
     grid[1, 0].legend(loc="upper left", fontsize=6)
-    hollow = "; hollow: not met, the last epoch" if not ends["met"].all() else ""
+    met = all(end["met"] for ends in facts["ends"].values() for end in ends)
+    hollow = "" if met else "; hollow: not met, the last epoch"
     corner_note(
         figure,
         f"{context['scale']} scale, width {data['width'].iloc[0]}, {data['seed'].nunique()} seeds, "
@@ -70,58 +153,40 @@ def look_of(look: Look, variant: str, title: str) -> Look:
     return look._replace(label=label)
 
 
-def shared_end(data: pd.DataFrame) -> int:
-    """The last epoch that some seed of either optimiser still has."""
-    return int(data.groupby("variant")["epoch"].max().min())
-
-
-def measure(tables: Tables, context: Context) -> Facts:
-    """Adam over gradient descent, at the same epoch and at each one's end."""
-    data = training_rows(tables["optimizer_epochs"])
-    ends = own_ends(data, _target(context))
-    last = shared_end(data)
-    names = [name for looks in QUANTITIES.values() for name in looks]
-    return {
-        "adam_over_sgd_at_the_same_epoch": {
-            "epoch": last,
-            **_ratios(data[data["epoch"] == last], names),
-        },
-        "adam_over_sgd_at_each_ones_end": _ratios(ends, names),
-        "end_epochs": {
-            title: ends.loc[ends["variant"] == variant, "epoch"].tolist()
-            for variant, title in OPTIMIZERS.items()
-        },
-        "end_epochs_of_the_paper": {"SGD": 83000, "Adam": 1100},
-        "seeds_that_met_the_target": {
-            title: int(ends.loc[ends["variant"] == variant, "met"].sum())
-            for variant, title in OPTIMIZERS.items()
-        },
-    }
-
-
-def _ratios(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    adam, descent = rows[rows["variant"] == "adam~1"], rows[rows["variant"] == "adam~0"]
-    if adam.empty or descent.empty:
-        return {}
-    return {name: asdict(ratio_interval(adam[name], descent[name])) for name in names}
-
-
 def _target(context: Context) -> float:
     return float(context["settings"]["training"]["target_gradient_norm"])
 
 
-def _draw_ends(axes: Axes, ends: pd.DataFrame, name: str, look: Look) -> None:
+def _draw_ends(axes: Axes, ends: Facts, name: str, look: Look) -> None:
     """A mark per seed, and the mean as a bar."""
-    for place, variant in enumerate(OPTIMIZERS):
-        part = ends[ends["variant"] == variant].sort_values("seed")
-        spread = [place + 0.06 * (i - (len(part) - 1) / 2) for i in range(len(part))]
-        for x, value, met in zip(spread, part[name], part["met"], strict=True):
+    for place, title in enumerate(OPTIMIZERS.values()):
+        values = [end[name] for end in ends[title]]
+        for i, end in enumerate(ends[title]):
             axes.plot(
-                *(x, value),
+                *(place + 0.06 * (i - (len(values) - 1) / 2), end[name]),
                 marker=look.marker,
                 color=look.color,
-                markerfacecolor=look.color if met else "white",
+                markerfacecolor=look.color if end["met"] else "white",
                 markeredgewidth=0.8,
             )
-        mean = part[name].mean()
+        mean = sum(values) / len(values) if values else math.nan
         axes.plot([place - 0.25, place + 0.25], [mean, mean], color=look.color, linewidth=0.8)
+
+
+@claim(
+    "C21",
+    "Adam has larger bounds than gradient descent, also at its own end, and goes further",
+    unit="C_lower, Adam / gradient descent, own end",
+)
+def adam_above_sgd(facts: Facts) -> Finding:
+    """Each bound, and the distance that the parameters went, under Adam over that under gradient
+    descent, ratio of the means over seeds: at each one's end, the first kept checkpoint behind the
+    largest gradient norm at which this is at most 0.01 (the last one where there is none), and at the
+    last epoch that both have. A part holds if its interval lies above 1."""
+    return combine(
+        {
+            f"{readable(name)}, {when}": judge_fact(ratios[name], least=1)
+            for when, ratios in facts["adam_over_sgd_of_the_same_seeds"].items()
+            for name in JUDGED
+        }
+    )

@@ -16,7 +16,8 @@ from pipeline.figures.looks import (
 )
 from pipeline.figures.perturbed import radius_legend, radius_looks, share_scale
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, peak_location
+from pipeline.statistics.curves import peak_location
+from pipeline.statistics.intervals import Interval
 from pipeline.statistics.perturbed import mean_ratio_to_clean_lower, ratios_to_clean
 
 

@@ -1,7 +1,7 @@
 """The very run behind the paper's Table S3: its initialisation, its batches, its training.
 
 The authors' code seeds PyTorch with 42 before it builds a net, and permutes the training set before
-it cuts batches from it. From that start the values of the table come out again.
+it cuts batches from it. A run from that start reproduces the values of the table.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Draw what a penalty on the largest Jacobian norm does to bounds and losses during training."""
+"""What a penalty on the largest Jacobian norm does to bounds and losses during training."""
 
 from dataclasses import asdict
 
@@ -6,11 +6,21 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from pipeline.claims.claim import claim
+from pipeline.claims.findings import (
+    Finding,
+    UntestedError,
+    by_seed,
+    combine,
+    judge_fact,
+    measured,
+    paired,
+)
 from pipeline.figures.epochs import draw_training, epoch_axis, ordered_looks
-from pipeline.statistics.growth import last_rows, training_rows
 from pipeline.figures.looks import corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
-from pipeline.statistics.intervals import bootstrap_interval, ratio_interval
+from pipeline.statistics.growth import last_rows, numbers_of, training_rows
+from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
 
 PANELS = {
     "c_upper": r"$C_\mathrm{upper}$ (outputs per unit of input)",
@@ -25,8 +35,55 @@ _MILLIONTHS = 1e-6
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
     """Rows of the training points with the penalty's strength lambda."""
-    strengths = table["variant"].str.partition("~")[2].astype(int) * _MILLIONTHS
+    strengths = numbers_of(table["variant"]) * _MILLIONTHS
     return training_rows(table.assign(penalty_strength=strengths.round(9)))
+
+
+def measure(tables: Tables, context: Context) -> Facts:
+    """By strength: least test loss, and bounds at the stop over those without penalty."""
+    data = prepared(tables["regularisation_epochs"])
+    stops = tables["regularisation"]
+    reasons = stops[stops["points"] == "train"].groupby(["variant", "stop_reason"]).size()
+    plain = last_rows(data[data["penalty_strength"] == 0])
+    found = {}
+    for strength, part in data.groupby("penalty_strength"):
+        ends = last_rows(part)
+        found[f"{strength:g}"] = {
+            "least_test_loss": asdict(bootstrap_interval(part.groupby("seed")["test_loss"].min())),
+            "test_loss_at_the_stop": asdict(bootstrap_interval(ends["test_loss"])),
+            "train_loss_at_the_stop": asdict(bootstrap_interval(ends["train_loss"])),
+            "test_error_at_the_stop": asdict(bootstrap_interval(ends["test_error"])),
+            "over_no_penalty_at_the_stop": {
+                name: asdict(ratio_interval(ends[name], plain[name]))
+                for name in (*PANELS, "c_avg")
+                if len(plain)
+            },
+            "last_epochs": ends["epoch"].tolist(),
+        }
+    return {
+        "by_strength": found,
+        "stop_reasons": {f"{name}, {why}": int(n) for (name, why), n in reasons.items()},
+        "least_test_loss_at_the_stop": _best_penalty(prepared(stops)),
+    }
+
+
+def _best_penalty(data: pd.DataFrame) -> Facts:
+    """The strength with the least mean test loss at the stop, and what it does over no penalty."""
+    plain = data["penalty_strength"] == 0
+    losses = data[~plain].groupby("penalty_strength")["test_loss"].mean()
+    best = None if losses.empty else float(losses.idxmin())
+    groups = data[data["penalty_strength"] == best], data[plain]
+    return {
+        "strength": best,
+        **{name: measured(_over_no_penalty, *groups, name) for name in ("test_loss", "c_upper")},
+    }
+
+
+def _over_no_penalty(best: pd.DataFrame, plain: pd.DataFrame, name: str) -> Interval:
+    """Ratio of the means over the seeds that both have."""
+    if best.empty or plain.empty:
+        raise UntestedError("nets without a penalty, or with one, are missing")
+    return ratio_interval(*paired(by_seed(best, name), by_seed(plain, name)), paired=True)
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -60,28 +117,22 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def measure(tables: Tables, context: Context) -> Facts:
-    """By strength: least test loss, and bounds at the stop over those without penalty."""
-    data = prepared(tables["regularisation_epochs"])
-    stops = tables["regularisation"]
-    reasons = stops[stops["points"] == "train"].groupby(["variant", "stop_reason"]).size()
-    plain = last_rows(data[data["penalty_strength"] == 0])
-    found = {}
-    for strength, part in data.groupby("penalty_strength"):
-        ends = last_rows(part)
-        found[f"{strength:g}"] = {
-            "least_test_loss": asdict(bootstrap_interval(part.groupby("seed")["test_loss"].min())),
-            "test_loss_at_the_stop": asdict(bootstrap_interval(ends["test_loss"])),
-            "train_loss_at_the_stop": asdict(bootstrap_interval(ends["train_loss"])),
-            "test_error_at_the_stop": asdict(bootstrap_interval(ends["test_error"])),
-            "over_no_penalty_at_the_stop": {
-                name: asdict(ratio_interval(ends[name], plain[name]))
-                for name in (*PANELS, "c_avg")
-                if len(plain)
-            },
-            "last_epochs": ends["epoch"].tolist(),
+@claim(
+    "C19",
+    "A penalty on C_lower lowers the test loss while C_upper hardly moves",
+    unit="ratio of the test loss",
+)
+def penalty_helps(facts: Facts) -> Finding:
+    """Of the penalties on C_lower the one with the least mean test loss, over no penalty, ratio of the
+    means over seeds. The test loss holds below 1; C_upper holds in [0.9, 1.1]. That the penalty is
+    chosen by the test loss favours the first part."""
+    best = facts["least_test_loss_at_the_stop"]
+    if best["strength"] is None:
+        return judge_fact(best["test_loss"])
+    name = f"strength {best['strength']:g}"
+    return combine(
+        {
+            f"test loss, {name}": judge_fact(best["test_loss"], 0.0, 1.0),
+            f"C_upper, {name}": judge_fact(best["c_upper"], 0.9, 1.1),
         }
-    return {
-        "by_strength": found,
-        "stop_reasons": {f"{name}, {why}": int(n) for (name, why), n in reasons.items()},
-    }
+    )

@@ -89,6 +89,4 @@ def measure(tables: Tables, context: Context) -> Facts:
 def sublinear_in_samples(facts: Facts) -> Finding:
     """Slope of the log of each bound on the log of the number of training points. A part holds if its
     interval lies in [0, 1]."""
-    return combine(
-        {word: judge_slope(facts["slopes"], bound, 0, 1) for bound, word in JUDGED.items()}
-    )
+    return combine({word: judge_slope(facts["slopes"], bound, 0, 1) for bound, word in JUDGED.items()})

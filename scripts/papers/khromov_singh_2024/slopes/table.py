@@ -16,7 +16,8 @@ from pipeline.statistics.growth import (
     stable_from,
     training_rows,
 )
-from pipeline.statistics.intervals import Interval, log_log_slope_over_seeds
+from pipeline.statistics.curves import log_log_slope_over_seeds
+from pipeline.statistics.intervals import Interval
 
 WIDTH = 256
 
