@@ -143,7 +143,7 @@ def test_half_written_records_do_no_harm(copy, monkeypatch):
 
 
 def test_what_reaches_into_snakemake_is_still_there(copy):
-    """`pipeline.snakemake.private` sets and reads these; it has to follow where Snakemake changes them."""
+    """`pipeline.snakemake.private` sets and reads these, and has to follow where Snakemake goes."""
     assert "self.job_rate_limiter" in inspect.getsource(JobScheduler)
     records = [p for p in (copy.folder / METADATA).rglob("*") if p.is_file()]
     assert records

@@ -15,7 +15,7 @@ import estimate_bounds
 from lipbounds.bounds import LowerBound, UpperBound, upper_bound
 from lipbounds.jacobian import jacobian_norms
 from nets.models.fcn import seeded_fcn
-from pipeline.config.training import load_config
+from pipeline.config.loading import load_config
 from pipeline.jobs.command import CommandError
 from pipeline.provenance.files import write_arrays, write_json, write_tensors
 
@@ -60,7 +60,7 @@ def files(tmp_path):
             arrays=tmp_path / "arrays",
             checkpoints=tmp_path / "checkpoints",
             width=8,
-            settings=job,
+            settings=job.model_dump_json(),
             code="c0de",
             device="cpu",
             threads=1,

@@ -68,8 +68,8 @@ def claims_frame(sources: Iterable[Source], facts: Mapping[str, Facts]) -> pd.Da
     found = [(one, source) for source in sources for one in import_claims(source.module)]
     found.sort(key=lambda pair: order(pair[0].name))
     rows = [_row(one, source, facts) for one, source in found]
-    judged = [row for own in facts.values() for row in own.get("verdicts", [])]
-    return pd.DataFrame([*rows, *map(_of_instances, judged)], columns=COLUMNS)
+    rows += [_judged(row, name) for name, own in facts.items() for row in own.get("verdicts", [])]
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, Any]:
@@ -90,14 +90,14 @@ def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, 
     }
 
 
-def _of_instances(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A verdict of the room ``bound_claims``, which judges by random instances."""
+def _judged(row: Mapping[str, Any], figure: str) -> dict[str, Any]:
+    """A verdict that the facts of a figure hold already: its study has judged by random instances."""
     tested = row["instances"] > 0
     reason = f"violated by {row['violations']} of {row['instances']} random instances"
     return {
         **{name: row[name] for name in COLUMNS if name in row},
         "reported": "",
-        "figure": ", ".join(dict.fromkeys([row["figure"], "bound_claims"])),
+        "figure": ", ".join(dict.fromkeys([row["figure"], figure])),
         "reason": reason if tested else "needs cvxpy, which is not installed",
     }
 

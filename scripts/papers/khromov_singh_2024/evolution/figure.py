@@ -51,6 +51,11 @@ class Panel(NamedTuple):
         return f"width {self.data['width'].iloc[0]:,}, {loss}"
 
     @property
+    def over_all_points(self) -> pd.DataFrame:
+        """Rows of the union of all sets of points."""
+        return self.extended[self.extended["points"] == "all"]
+
+    @property
     def is_papers(self) -> bool:
         """Whether it is the net of Table S3."""
         return self.experiment == "evolution" and set(self.data["width"]) == {256}
@@ -94,7 +99,7 @@ def _facts(panel: Panel, context: Context) -> Facts:
         "seeds_that_met_the_target": int(met.sum()),
         "upper_over_lower_at_the_end": float((ends["c_upper"] / ends["c_lower"]).mean()),
     }
-    if len(panel.extended):
+    if len(panel.over_all_points):
         found["extended_over_lower"] = _extended_over_lower(panel)
     if panel.experiment in NETS:
         found["extended_set_at_the_last_epoch"] = {
@@ -115,13 +120,12 @@ def _growth(data: pd.DataFrame, name: str) -> Interval:
 
 def _extended_over_lower(panel: Panel) -> dict[str, Any]:
     """By epoch, means over the nets that were measured on the extended set."""
-    extended = panel.extended[panel.extended["points"] == "all"]
-    both = extended.merge(panel.data, on=["seed", "epoch"])
+    both = panel.over_all_points.merge(panel.data, on=["seed", "epoch"])
     both["ratio"] = both["maximum"] / both["c_lower"]
     both["gap"] = both["c_upper"] / both["maximum"]
     means = both.groupby("epoch")[["ratio", "gap"]].mean()
     return {
-        "points": int(both["count"].max()),
+        "points": int(panel.over_all_points["count"].max()),
         "by_epoch": {str(epoch): float(value) for epoch, value in means["ratio"].items()},
         "largest": float(both["ratio"].max()),
         "upper_over_extended": {str(epoch): float(value) for epoch, value in means["gap"].items()},
@@ -198,9 +202,8 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 def _draw_curves(axes: Axes, panel: Panel) -> None:
     for name in BOUNDS:
         draw_training(axes, panel.data, name, LOOKS[name])
-    extended = panel.extended[panel.extended["points"] == "all"]
-    if len(extended):
-        means = extended.groupby("epoch")["maximum"].mean()
+    if len(panel.over_all_points):
+        means = panel.over_all_points.groupby("epoch")["maximum"].mean()
         axes.plot(
             *(means.index, means),
             color=EXTENDED.color,

@@ -8,6 +8,7 @@ from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine, judge_fact, measured, nearest
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import JUDGED
+from pipeline.statistics.curves import log_log_slope_over_seeds
 from pipeline.statistics.growth import (
     BOUNDS,
     last_tenfold,
@@ -16,7 +17,6 @@ from pipeline.statistics.growth import (
     stable_from,
     training_rows,
 )
-from pipeline.statistics.curves import log_log_slope_over_seeds
 from pipeline.statistics.intervals import Interval
 
 WIDTH = 256

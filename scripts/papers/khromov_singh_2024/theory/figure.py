@@ -14,8 +14,8 @@ from pipeline.claims.findings import Finding, combine, judge_fact, measured, rea
 from pipeline.figures.epochs import draw_geometric
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
-from pipeline.statistics.growth import last_tenfold, shared_epochs, training_rows
 from pipeline.statistics.curves import log_log_slope_over_seeds, spearman
+from pipeline.statistics.growth import last_tenfold, shared_epochs, training_rows
 from pipeline.statistics.intervals import Interval, bootstrap_interval
 
 CURVES = {

@@ -1,9 +1,11 @@
+"""Shares of the variance of a table."""
+
 import math
 
 import numpy as np
 import pytest
 
-from pipeline.anova import SOURCES, sums_of_squares, variance_shares
+from papers.beyond.seed_sources.anova import SOURCES, sums_of_squares, variance_shares
 
 
 def test_sums_of_squares_of_a_table_by_hand():

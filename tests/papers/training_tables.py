@@ -1,9 +1,12 @@
-"""Tables along training with known answers, and what the tests of their figures share."""
+"""Tables along training with known answers."""
 
-import json
 import math
 
+import numpy as np
 import pandas as pd
+
+from tests.papers.helpers import job_context
+from tests.papers.trained_nets import grid, spread
 
 EPOCHS = [0, 1, 10, 100, 200, 500, 1000]
 TRAINING = {
@@ -16,9 +19,10 @@ TRAINING = {
 }
 
 
-def context(*names):
+def context(room, *names, scale="laptop"):
+    """That of a room with one training, or with several by name."""
     settings = {"training": TRAINING}
-    return {"scale": "laptop", "settings": dict.fromkeys(names, settings) if names else settings}
+    return job_context(room, dict.fromkeys(names, settings) if names else settings, scale)
 
 
 def epochs_table(
@@ -60,9 +64,46 @@ def stop_table(table, reason="gradient_norm"):
     return stops.assign(stop_reason=reason)
 
 
-def check(module, tables, where):
-    """Draws, and returns the facts, which have to be JSON."""
-    module.draw(tables, where).canvas.draw()
-    facts = module.facts(tables, where)
-    json.dumps(facts)
-    return facts
+# ---------------------------------------------------------------- what is judged
+
+SEEDS = range(4)
+
+
+def bounds(table, value, **more):
+    """All bounds are multiples of ``value``, and the test loss is; seeds differ by per cents."""
+    value = value * spread(table["seed"])
+    return table.assign(
+        noise=0,
+        points="train",
+        number_of_points=4000,
+        stop_reason="gradient_norm",
+        gradient_norm=0.005,
+        c_lower=value,
+        c_avg=value / 2,
+        log10_c_upper=np.log10(3 * value),
+        train_loss=0.01,
+        test_loss=value / 5,
+        train_error=0.1,
+        test_error=0.4,
+        parameter_distance=4 * value,
+    ).assign(**more)
+
+
+def growing(variant="base", power=0.5):
+    """Bounds that grow with the epoch."""
+    table = grid(variant=[variant], seed=SEEDS, epoch=[0, 1, 10, 100, 300, 1000, 3000, 10000])
+    path = (1 + table["epoch"]) ** 0.3
+    return bounds(table, (1 + table["epoch"]) ** power, width=256, path_length=path)
+
+
+def falling(rows):
+    """The same that fall."""
+    return bounds(rows, (1.0 + rows["epoch"]) ** -0.1)
+
+
+def variants(name, sizes, value):
+    """A net at the stop for each seed and ``NAME~SIZE``, with bounds of ``value(size)``."""
+    table = grid(variant=[f"{name}~{size}" for size in sizes], seed=SEEDS)
+    size = table["variant"].str.split("~").str[1].astype(float)
+    parameters = 1000 * size.astype(int)
+    return bounds(table, value(size), width=64, parameters=parameters, epochs=1000)
