@@ -48,7 +48,7 @@ def fields(section):
 def test_every_key_of_a_study_is_read(study):
     room = CONFIG.rooms[study]
     # `widths` chooses the runs
-    used = read_in([*room.folder.glob("*.py"), SCRIPTS / "pipeline/snakemake/setup.py"])
+    used = read_in([*room.folder.glob("*.py"), SCRIPTS / "pipeline/snakemake/jobs.py"])
     used |= read_in((SCRIPTS / "pipeline/measuring").glob("*.py")) if _hands_settings_on(room) else set()
     assert fields(room.study_settings) <= used
 
@@ -61,7 +61,7 @@ def _hands_settings_on(room):
 TRAINING_CODE = [
     *(SCRIPTS / "nets").rglob("*.py"),
     *(SCRIPTS / "pipeline/runs").glob("*.py"),
-    SCRIPTS / "pipeline/snakemake/setup.py",
+    SCRIPTS / "pipeline/snakemake/jobs.py",
     SCRIPTS / "pipeline/figures/width.py",
     *SCRIPTS.glob("*.py"),
 ]
