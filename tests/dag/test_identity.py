@@ -142,6 +142,14 @@ def test_what_all_runs_use_retrains_all(changed, original, file, old, new):
     assert trained(changed((file, old, new))) == everything
 
 
+def test_a_bound_of_chains_concerns_what_can_ask_for_it(changed, original):
+    """Bounds are chosen by name, which no walk over imports sees; `autolip` needs none of them."""
+    found = changed(("scripts/lipbounds/bounds/liplt.py", ".item() * _COVER", ".item() * 1.0 * _COVER"))
+    assert {name for name in found if not name.startswith("study ")} == set()
+    assert {"study tightness", "study toy", "study seqlip_cnn"} <= found
+    assert found < set(original[1])
+
+
 UNTOUCHED = [
     ("scripts/pipeline/jobs/progress.py", "%s  epoch", "%s epoch"),
     ("scripts/pipeline/jobs/command.py", "SystemExit(1)", "SystemExit(2)"),

@@ -5,6 +5,7 @@ a loss, a schedule, ...) can be set to stands in the file of the part.
 """
 
 import json
+from collections.abc import Iterable
 from functools import cache, reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -37,6 +38,12 @@ CHAIN_BOUNDS = sorted(
     path.stem for path in parts.ROOT.parent.joinpath(*_CHAINS.split(".")).glob("[a-z]*.py")
 )
 """Bounds of chains of layers, one file each; lipbounds itself would bring torch along."""
+
+
+def chain_modules(names: Iterable[str] = CHAIN_BOUNDS) -> list[str]:
+    """The modules of bounds of chains, all by default."""
+    return [f"{_CHAINS}.{name}" for name in names]
+
 
 VariantName = Annotated[str, StringConstraints(pattern=r"^[a-z_]+~\d+$")]
 """A name and a whole number, as in the paths of results."""
@@ -262,7 +269,7 @@ class BoundsJob(Section):
         used = [] if self.bounds.upper == "autolip" else CHAIN_BOUNDS
         if self.bounds.upper in used:
             used = [self.bounds.upper]
-        return [parts.module_name("model", self.model.name), *(f"{_CHAINS}.{name}" for name in used)]
+        return [parts.module_name("model", self.model.name), *chain_modules(used)]
 
 
 def identity(settings: BaseModel) -> str:

@@ -13,10 +13,13 @@ from typing import Any
 from nets import parts
 from pipeline.config.config import Config
 from pipeline.config.rooms import SCRIPTS
-from pipeline.config.training import BoundsJob, TrainingJob, identity
-from pipeline.provenance.fingerprint import fingerprint
+from pipeline.config.training import BoundsJob, TrainingJob, chain_modules, identity
+from pipeline.provenance.fingerprint import fingerprint, reachable
 from pipeline.runs import paths
 from pipeline.runs.catalogue import Catalogue
+
+CHOOSES_CHAINS = "lipbounds.bounds.segments"
+"""The module that imports bounds of chains by their names."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +76,20 @@ class Jobs:
         return self.code("estimate_bounds", self.config.bounds_job(training).parts())
 
     def study_code(self, study: str) -> str:
-        """Fingerprint of a study with the parts of the runs that it measures."""
+        """Fingerprint of a study, with all that it may import by name.
+
+        These are the parts of the runs that it measures, and bounds of chains if it can ask for them.
+        """
         used = [self.config.rooms[study].study]
+        if self._file(CHOOSES_CHAINS) in reachable([self._file(used[0])], self.scripts):
+            used += chain_modules()
         for training in self.config.about_studies[study].runs:
             for variant in self.config.variants(training):
                 used += self.config.training_job(variant).parts()
         return self.code("study", used)
+
+    def _file(self, module: str) -> Path:
+        return self.scripts.resolve().joinpath(*module.split(".")).with_suffix(".py")
 
     @cached_property
     def _catalogue(self) -> Catalogue:
