@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from pipeline.figures.looks import save, use_style
-from pipeline.jobs.command import run
+from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.sidecar import write_sidecar
 
@@ -21,7 +22,12 @@ def main(arguments: argparse.Namespace) -> None:
         facts = json.loads(arguments.facts.read_text())
         use_style(arguments.style)
         tables = {path.stem: pd.read_csv(path) for path in arguments.table}
-        save(module.draw(tables, facts, context), arguments.pdf, arguments.png)
+        figure = module.draw(tables, facts, context)
+        if not isinstance(figure, Figure):
+            raise CommandError(
+                f"draw() of {arguments.module} returned {type(figure).__name__}; return the Figure"
+            )
+        save(figure, arguments.pdf, arguments.png)
         write_sidecar(
             arguments.sidecar,
             figure=arguments.pdf.stem,

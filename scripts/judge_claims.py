@@ -4,8 +4,8 @@ import argparse
 import json
 from pathlib import Path
 
-from pipeline.claims.report import Source, claims_frame, markdown, totals
-from pipeline.jobs.command import run
+from pipeline.claims.report import ClaimError, Source, claims_frame, markdown, totals
+from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
@@ -15,7 +15,10 @@ def main(arguments: argparse.Namespace) -> None:
     """Judge every claim; facts that are absent leave theirs untested."""
     with only_writer(arguments.claims):
         facts = {path.stem: json.loads(path.read_text()) for path in arguments.facts}
-        claims = claims_frame([Source(**one) for one in json.loads(arguments.sources)], facts)
+        try:
+            claims = claims_frame([Source(**one) for one in json.loads(arguments.sources)], facts)
+        except ClaimError as error:
+            raise CommandError(str(error)) from None
         LOG.info("%s", totals(claims))
         write_text(arguments.claims, claims.to_csv(index=False, lineterminator="\n"))
         write_text(arguments.markdown, markdown(claims, arguments.scale, _picture))

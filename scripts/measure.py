@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.jobs.command import run
+from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_json
 
@@ -17,7 +17,14 @@ def main(arguments: argparse.Namespace) -> None:
     with only_writer(arguments.facts):
         module = importlib.import_module(arguments.module)
         tables = {path.stem: pd.read_csv(path) for path in arguments.table}
-        write_json(arguments.facts, module.measure(tables, json.loads(arguments.context)))
+        facts = module.measure(tables, json.loads(arguments.context))
+        try:
+            write_json(arguments.facts, facts)
+        except TypeError as error:
+            raise CommandError(
+                f"measure() of {arguments.module} returned something that is no JSON: {error}; "
+                "return a dict of texts, numbers, lists and dicts"
+            ) from None
 
 
 if __name__ == "__main__":

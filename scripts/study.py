@@ -5,9 +5,10 @@ import importlib
 import json
 from pathlib import Path
 
+import pandas as pd
 import torch
 
-from pipeline.jobs.command import run
+from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import read_tensors, write_text
 from pipeline.runs.run import Run
@@ -24,6 +25,9 @@ def main(arguments: argparse.Namespace) -> None:
         runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
         settings = module.Settings.model_validate_json(arguments.settings)
         table = module.study(settings, arrays, *([runs] if runs else []))
+        if not isinstance(table, pd.DataFrame):
+            kind = type(table).__name__
+            raise CommandError(f"study() of {arguments.module} returned {kind}; return a DataFrame")
         write_text(arguments.table, table.to_csv(index=False, lineterminator="\n"))
 
 

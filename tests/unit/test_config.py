@@ -60,6 +60,7 @@ REGULARISED = "lipschitz_training.laptop"
         (f"{LAPTOP}.widths", [16, True], ["True is not a whole number"]),
         (f"{LAPTOP}.widths", [16, 32, 16], ["16 is listed twice", "remove one"]),
         (f"{LAPTOP}.widths", [], ["widths", "at least 1 item"]),
+        (f"{LAPTOP}.widths", 16, ["16 is not a list", "write [16]"]),
         (f"{LAPTOP}.dataset", "mnist2d", ["'mnist2d' is not known", "mnist1d"]),
         (f"{LAPTOP}.model.name", "cnn", ["'cnn' is not known", "fcn"]),
         (f"{LAPTOP}.training.schedule.name", "warmup_stpe", ["nearest valid name: warmup_step"]),
@@ -130,6 +131,12 @@ TOY = "khromov_singh_2024/toy/figure.yaml"
         (DEPTH, "caption: >-", "caption: [", ["is no YAML"]),
         (SWEEP, "batch_size: 512", "batch_size: 0", ["paper.training.batch_size", "out of range"]),
         (SWEEP, "loss: cross_entropy", "# no loss", ["paper.training.loss", "is missing"]),
+        (
+            TOY,
+            "  laptop: {}",
+            "  labtop: {}",
+            ["study.labtop: unknown key", "nearest valid name: laptop"],
+        ),
         (TOY, "steps: 100000", "steps: 1.5", ["study.paper.steps", "not a whole number"]),
         (TOY, "train_points: 15", "trainpoints: 15", ["study.paper.trainpoints", "train_points"]),
     ],
@@ -142,6 +149,31 @@ def test_a_mistake_in_a_room_names_its_file_and_place(papers, file, old, new, wo
         assert line.startswith(str(folder / file)), line
     expected = 2 if file == TOY and "train_points" in words else 1  # one is missing, one too many
     assert len(found) == expected, "a mistake that other set-ups inherit is told once"
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        (
+            "depth/figure.py",
+            "def measure(",
+            "def measures(",
+            ["depth/figure.py", "function measure("],
+        ),
+        ("depth/figure.py", "def draw(", "def paint(", ["depth/figure.py", "no function draw("]),
+        ("slopes/table.py", "def rows(", "def lines(", ["slopes/table.py", "no function rows("]),
+        ("toy/study.py", "def study(", "def steady(", ["toy/study.py", "no function study("]),
+        ("toy/study.py", "def study(", "def study((", ["toy/study.py, line", "is no Python"]),
+        ("depth/figure.py", "def draw(", "def draw((", ["depth/figure.py, line", "is no Python"]),
+        ("toy/study.py", "class Settings(", "class Options(", ["toy/study.py", "no class Settings"]),
+    ],
+)
+def test_a_module_that_lacks_something_is_named_before_any_job(papers, file, old, new, words):
+    folder = papers(f"khromov_singh_2024/{file}", old, new)
+    found = problems(SHIPPED, folder)
+    assert len(found) == 1, found
+    for word in words:
+        assert word in found[0]
 
 
 def test_two_rooms_of_one_name_are_a_mistake(papers):

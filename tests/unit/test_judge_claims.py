@@ -12,6 +12,7 @@ import judge_claims
 from pipeline.claims import report
 from pipeline.claims.claim import import_claims
 from pipeline.config.loading import load_config
+from pipeline.jobs.command import CommandError
 from pipeline.snakemake.setup import WorkflowSetup
 
 SETUP = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
@@ -121,6 +122,12 @@ def test_plain_text_fits_a_terminal(judged):
     assert max(map(len, text.splitlines())) <= 100
     assert "A1  HOLDS: AutoLip is a bound." in text
     assert "here 0 [0, 0.018] (share of violations)" in text
+
+
+def test_two_claims_of_one_name_are_refused(judged, monkeypatch):
+    monkeypatch.setattr(report, "import_claims", lambda module: import_claims(SOURCES[0]["module"])[:1])
+    with pytest.raises(CommandError, match=r"two claims are called \w+: in papers\."):
+        judged()
 
 
 def test_facts_that_lack_something_leave_claims_untested(judged):

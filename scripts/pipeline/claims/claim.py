@@ -46,7 +46,10 @@ class Claim:
         missing = [name for name in needed if name not in facts]
         if missing:
             raise UntestedError(f"there are no facts of {', '.join(missing)}")
-        return self.rule(*(facts[name] for name in needed))
+        try:
+            return self.rule(*(facts[name] for name in needed))
+        except KeyError as error:
+            raise UntestedError(f"the facts of {', '.join(needed)} lack {error}") from None
 
 
 def claim(

@@ -7,6 +7,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,10 @@ Link = Callable[[str], str]
 """From the name of a figure to where its picture is, or nothing if there is none."""
 
 
+class ClaimError(RuntimeError):
+    """The claims of the rooms do not fit together."""
+
+
 @dataclass(frozen=True)
 class Source:
     """A module with claims: its name, the figure whose facts they judge, and whose they are."""
@@ -64,9 +69,18 @@ class Source:
 
 
 def claims_frame(sources: Iterable[Source], facts: Mapping[str, Facts]) -> pd.DataFrame:
-    """A row per claim: those on trained nets, then those that random instances have judged."""
+    """A row per claim: those on trained nets, then those that random instances have judged.
+
+    Raises :class:`ClaimError` for two claims of one name.
+    """
     found = [(one, source) for source in sources for one in import_claims(source.module)]
     found.sort(key=lambda pair: order(pair[0].name))
+    for (one, source), (other, another) in pairwise(found):
+        if one.name == other.name:
+            raise ClaimError(
+                f"two claims are called {one.name}: in {source.module} and in {another.module}; "
+                f"rename one of them (the last one so far is {found[-1][0].name})"
+            )
     rows = [_row(one, source, facts) for one, source in found]
     rows += [_judged(row, name) for name, own in facts.items() for row in own.get("verdicts", [])]
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,6 +1,6 @@
 """Mistakes in settings, in words: what is wrong, in which file and where, and how to mend it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
 
@@ -34,12 +34,18 @@ class Mistakes:
             self.problems.append(problem)
 
     def add_all(
-        self, error: ValidationError, tree: Node, model: type[BaseModel], *, own_only: bool = False
+        self,
+        error: ValidationError,
+        tree: Node,
+        model: type[BaseModel],
+        *,
+        own_only: bool = False,
+        also_valid: Sequence[str] = (),
     ) -> None:
         """Note what is wrong with ``tree``, which ``model`` does not accept.
 
         With ``own_only``, what may only follow from mistakes further below is left out: keys that are
-        missing, and rules between keys.
+        missing, and rules between keys. ``also_valid`` are keys that stand beside those of the model.
         """
         details = error.errors()
         if own_only:
@@ -51,7 +57,7 @@ class Mistakes:
                 continue
             if detail["type"] == "missing" and location[:-1] in misnamed:
                 continue  # of a section of another kind
-            words = what_and_fix(detail, model)
+            words = what_and_fix(detail, model, also_valid if len(location) == 1 else ())
             if detail["type"] == "value_error":  # a rule between keys: the same one in each set-up
                 if (location, words) in self._rules:
                     continue
@@ -69,14 +75,14 @@ def _has_mistaken_items(location: Location, details: list[ErrorDetails]) -> bool
     return any(other["loc"][:-1] == location for other in details)
 
 
-def what_and_fix(detail: ErrorDetails, model: type[BaseModel]) -> str:
+def what_and_fix(detail: ErrorDetails, model: type[BaseModel], also_valid: Sequence[str] = ()) -> str:
     """One mistake in words."""
     given = detail.get("input")
     context = detail.get("ctx", {})
     match detail["type"]:
         case "extra_forbidden":
             key = str(detail["loc"][-1])
-            valid = valid_keys(model, detail["loc"][:-1])
+            valid = [*valid_keys(model, detail["loc"][:-1]), *also_valid]
             return (
                 f"unknown key{nearest(key, valid)}; valid here: {', '.join(valid)}; rename or remove it"
             )
@@ -94,6 +100,12 @@ def what_and_fix(detail: ErrorDetails, model: type[BaseModel]) -> str:
             return f"needs a name; use {' or '.join(name for s in sections for name in _tags(s))}"
         case "value_error":
             return str(context["error"])
+        case "tuple_type" | "list_type":
+            return f"{given!r} is not a list; write [{given}]"
+        case "string_type":
+            return f"{given!r} is not a text"
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"{given!r} is not a section; write keys and values below it"
         case "int_type" | "int_from_float":
             return f"{given!r} is not a whole number; write an integer without quotes or point"
         case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":

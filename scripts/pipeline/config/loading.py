@@ -23,6 +23,7 @@ from pipeline.config.rooms import (
     find_papers,
     find_rooms,
     find_trainings,
+    missing_functions,
 )
 from pipeline.config.training import Setup
 
@@ -83,6 +84,9 @@ class _Loader:
             for name, tree_of in studies.items()
         }
         self._check_names(rooms, about_studies, stated)
+        for room in rooms.values():
+            for problem in missing_functions(room):
+                self.mistakes.add(problem)
         self.mistakes.raise_any()
         assert top is not None
         return Config(top, rooms, found_trainings, found_studies, about_trainings, about_studies, papers)
@@ -136,7 +140,7 @@ class _Loader:
             try:
                 found[name] = model.model_validate(plain(head))
             except ValidationError as error:
-                self.mistakes.add_all(error, head, model)
+                self.mistakes.add_all(error, head, model, also_valid=SCALES)
                 title = plain(head.children.get("title")) or name
                 found[name] = model.model_construct(title=title)
             if PAPER not in tree.children:
@@ -219,7 +223,10 @@ def _typed(value: Any) -> Any:
     """Snakemake leaves numbers inside of a section on the command line as texts."""
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return yaml.safe_load(value) if isinstance(value, str) else value
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError:  # left as a text, which is explained where a section should be
+        return value
 
 
 def scales_of(stated: Node, below: Mapping[str, Node]) -> dict[str, Node]:

@@ -6,6 +6,8 @@ itself. Set-ups of trainings that several figures share lie in ``scripts/papers/
 are found, not listed; the name of the folder is the name of the figure, table or study.
 """
 
+import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -142,13 +144,52 @@ class Room:
         """
         try:
             return read_settings(self.study_file)
-        except (OSError, SyntaxError, NameError, LookupError) as error:
+        except SyntaxError as error:
+            where = f"{shown(self.study_file)}, line {error.lineno}"
+            raise ConfigError([f"{where}: is no Python: {error.msg}"]) from None
+        except (OSError, NameError, LookupError) as error:
             raise ConfigError(
                 [
                     f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give "
                     "it a class Settings(Section) that needs only pydantic, typing and nets.settings"
                 ]
             ) from None
+
+
+def missing_functions(room: Room) -> Iterator[str]:
+    """What the modules of a room lack, in words; they are read and not run."""
+    needs = {
+        "figure": ("measure(tables, context)", "draw(tables, facts, context)"),
+        "table": ("measure(tables, context)", "rows(tables, facts, context)"),
+        "study": (),
+    }[room.kind]
+    files = dict.fromkeys(needs, room.folder / f"{room.kind}.py")
+    if room.about.study is not None:
+        files["study(settings, arrays)"] = room.study_file
+    for need, file in files.items():
+        if not file.exists():
+            yield f"{shown(file)}: is missing; it needs a function {need}"
+            continue
+        try:
+            defined = _defined(file)
+        except SyntaxError as error:
+            yield f"{shown(file)}, line {error.lineno}: is no Python: {error.msg}"
+            continue
+        if need.partition("(")[0] not in defined:
+            yield f"{shown(file)}: has no function {need}; docs/extending.md shows one"
+
+
+def _defined(file: Path) -> set[str]:
+    """Names that a module defines or imports at its top level."""
+    names: set[str] = set()
+    for statement in ast.parse(file.read_text()).body:
+        if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            names.add(statement.name)
+        elif isinstance(statement, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name for alias in statement.names}
+        elif isinstance(statement, ast.Assign):
+            names |= {target.id for target in statement.targets if isinstance(target, ast.Name)}
+    return names
 
 
 def shown(path: Path) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from snakemake.exceptions import WorkflowError
 
+from pipeline.config.errors import nearest
 from pipeline.config.rooms import Room
 from pipeline.runs import paths
 from pipeline.snakemake.jobs import Jobs
@@ -34,7 +35,8 @@ class WorkflowSetup(Jobs):
         """A figure or table for readers. Raises ``WorkflowError`` for an unknown one."""
         if name not in (*self.figures, *self.reader_tables):
             known = ", ".join(f"figures/{figure}.pdf" for figure in self.figures)
-            raise WorkflowError(f"there is no figure named {name}. Figures to be had: {known}")
+            near = nearest(name, [*self.figures, *self.reader_tables])
+            raise WorkflowError(f"there is no figure named {name}{near}. Figures to be had: {known}")
         return self.config.rooms[name]
 
     def drawing_code(self, command: str, name: str) -> str:
