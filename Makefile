@@ -37,7 +37,7 @@ figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 
 test: $(VENV)/.complete-dev ## run all checks and all tests
 	$(MAKE) --no-print-directory lint test-fast
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --numprocesses auto
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
