@@ -227,6 +227,12 @@ def test_overrides_are_nested_or_dotted_and_concern_the_set_up_that_they_name():
     assert {row["setting"]: row["here"] for row in study.departures("toy")} == {"steps": 7}
 
 
+def test_an_override_without_a_scale_is_a_mistake():
+    (found,) = problems(SHIPPED | {"overrides": {"double_descent": 3}})
+    assert found.startswith("config.yaml: overrides.double_descent: 3 is not a section; write ")
+    assert found.endswith("double_descent.SCALE.KEY: value")
+
+
 def test_a_schedule_of_another_kind_replaces_the_inherited_one():
     config = load_config(changed(f"{LAPTOP}.training.schedule", {"name": "constant"}))
     schedule = at(config, "double_descent", "laptop").training.schedule

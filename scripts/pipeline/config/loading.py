@@ -125,6 +125,10 @@ class _Loader:
                     f"{part.origin}: there is no set-up {name!r}{near}; write NAME.SCALE.KEY: value, "
                     "where NAME is a training or a study (docs/config.md lists them)"
                 )
+            if not isinstance(part.content, dict):
+                self.mistakes.add(
+                    f"{part.origin}: {part.content!r} is not a section; write {name}.SCALE.KEY: value"
+                )
             for scale, own in part.children.items():
                 if scale not in SCALES:
                     self.mistakes.add(
