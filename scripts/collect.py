@@ -13,6 +13,7 @@ import pandas as pd
 from pipeline.jobs.command import run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
+from pipeline.runs.paths import numbered
 
 RUN_COLUMNS = ["variant", "noise", "width", "parameters", "strength"]
 STOP_COLUMNS = ["seed", "epochs", "stop_reason"]
@@ -64,7 +65,7 @@ def _about(place: str, content: dict[str, Any]) -> dict[str, Any]:
     regularisation = content["settings"]["training"].get("regularisation")
     return {
         "variant": variant or "base",
-        "noise": int(noise.removeprefix("noise~")),
+        "noise": numbered(noise)[1],
         "width": content["width"],
         "parameters": content["parameters"],
         "strength": regularisation["strength"] if regularisation else 0.0,
@@ -104,8 +105,7 @@ def _natural(column: "pd.Series[Any]") -> "pd.Series[Any]":
     """Variants by their numbers, and not as text."""
     if column.name != "variant":
         return column
-    parts = column.str.split("~")
-    return parts.map(lambda part: (part[0], int(part[1])) if len(part) == 2 else ("", 0))
+    return column.map(lambda name: numbered(name) if "~" in name else ("", 0))
 
 
 if __name__ == "__main__":

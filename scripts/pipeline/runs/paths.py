@@ -46,11 +46,6 @@ def numbered(segment: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def checkpoint_key(seed: int, epoch: int, name: str) -> str:
-    """Name of a weight in a file of checkpoints."""
-    return f"seed~{seed}/epoch~{epoch}/{name}"
-
-
 def parse_checkpoint_key(key: str) -> tuple[int, int, str]:
     """Seed, epoch and name of a weight in a file of checkpoints."""
     seed, epoch, name = PurePosixPath(key).parts

@@ -24,6 +24,7 @@ from nets.training.schedule import build_schedule
 from nets.training.stacked import StackedFCN
 from pipeline.jobs.progress import LOG
 from pipeline.measuring.arrays import Arrays
+from pipeline.runs.paths import parse_checkpoint_key
 from pipeline.runs.run import Checkpoint, Run, net_of
 
 
@@ -93,8 +94,8 @@ def kept(training: TrainingRun, run: Run) -> list[Checkpoint]:
     """The nets that were kept, by epoch."""
     states: dict[int, dict[str, torch.Tensor]] = {}
     for key, weight in training.kept.items():
-        _, epoch, name = key.split("/")
-        states.setdefault(int(epoch.removeprefix("epoch~")), {})[name] = weight
+        _, epoch, name = parse_checkpoint_key(key)
+        states.setdefault(epoch, {})[name] = weight
     return [
         Checkpoint(0, epoch, net_of(state, run.model, run.width))
         for epoch, state in sorted(states.items())
