@@ -18,6 +18,7 @@ from nets.training.points import Points, training_subset
 from pipeline.config.training import BoundsJob
 from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.device import choose_device
+from pipeline.jobs.memory import keep_freed_memory
 from pipeline.jobs.resume import only_process
 from pipeline.provenance.files import read_tensors, write_text
 from pipeline.runs.run import read_checkpoints
@@ -28,6 +29,7 @@ _ROUNDING = 1e-6
 
 def main(arguments: argparse.Namespace) -> None:
     """Write one row per seed, epoch and point set; an older call that still runs is stopped first."""
+    keep_freed_memory()
     with only_process(arguments.bounds.parent):
         _estimate(arguments)
 

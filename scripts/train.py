@@ -2,23 +2,29 @@
 
 import argparse
 import json
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from nets.training.points import Points, training_subset
 from nets.training.run import TrainingRun
 from pipeline.config.training import TrainingJob
-from pipeline.jobs.command import run
+from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.device import choose_device
+from pipeline.jobs.memory import keep_freed_memory
 from pipeline.jobs.progress import LOG, Progress, Timer
-from pipeline.jobs.resume import Callers, Interruption, SavedState, only_process, state_key
-from pipeline.provenance.files import read_tensors, sha256, write_json, write_tensors, write_text
+from pipeline.jobs.resume import Callers, Interruption, only_process, state_key
+from pipeline.provenance.files import read_tensors, sha256, write_json, write_text
+from pipeline.runs.journal import Journal, remove_journals
 from pipeline.runs.training_job import build_run, history_csv, summary
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Train, saving now and then, and write checkpoints, history and summary at the end."""
+    keep_freed_memory()
     folder, callers = arguments.checkpoints.parent, Callers()
     with only_process(folder):
         key = state_key(
@@ -30,66 +36,104 @@ def main(arguments: argparse.Namespace) -> None:
             torch.__version__,
             choose_device(arguments.device).type,
         )
-        saved = SavedState(folder, key)
         if _is_done(arguments, key):
             LOG.info("%s is complete already", folder)
-            saved.clear()
+            remove_journals(folder)
             return
         torch.set_num_threads(arguments.threads)
-        training = _build(arguments)
-        _train(training, saved, arguments)
-        _write(training, key, arguments)
-        if callers.alive():
-            saved.clear()
-        else:  # the next call deletes the outputs of a job whose end snakemake has not seen
-            saved.save(*training.state())
-            LOG.warning("snakemake has ended before this job; its final state is kept in %s", saved.path)
+        job = TrainingJob.model_validate_json(arguments.settings)
+        train, test, classes = _points(arguments, job)
+        about = {"shape": list(train.x.shape[1:]), "classes": classes}
+        try:
+            training = build_run(job, arguments.width, train, test, classes, _device(arguments))
+        except ValueError as error:
+            raise CommandError(f"{error}. Nothing was written.") from error
+        with closing(_journal(folder, key, job, training, about)) as journal:
+            training.store = journal
+            _train(training, journal, arguments)
+            _write(training, journal, key, about, arguments)
+            if callers.alive():
+                journal.clear()
+            else:  # the next call deletes the outputs of a job whose end snakemake has not seen
+                journal.save(*training.state())
+                LOG.warning(
+                    "snakemake has ended before this job; its final state is kept in %s", journal.path
+                )
 
 
-def _build(arguments: argparse.Namespace) -> TrainingRun:
-    job = TrainingJob.model_validate_json(arguments.settings)
+def _device(arguments: argparse.Namespace) -> torch.device:
+    return choose_device(arguments.device)
+
+
+def _points(arguments: argparse.Namespace, job: TrainingJob) -> tuple[Points, Points, int]:
+    """Training points with noisy labels, test points, and the number of classes."""
     arrays, _ = read_tensors(arguments.arrays)
     labels, metadata = read_tensors(arguments.labels)
     train, test = (Points(arrays[f"x_{p}"], labels[f"y_{p}"]) for p in ("train", "test"))
     train = training_subset(train, job.training_points)
-    if job.training.batch_size > len(train.y):
+    if job.training.batch_size > len(train):
         LOG.warning(
             "training.batch_size is %d and there are %d points: every epoch is one batch",
             job.training.batch_size,
-            len(train.y),
+            len(train),
         )
-    device = choose_device(arguments.device)
-    return build_run(job, arguments.width, train, test, metadata["classes"], device)
+    return train, test, metadata["classes"]
 
 
-def _train(training: TrainingRun, saved: SavedState, arguments: argparse.Namespace) -> None:
+def _journal(
+    folder: Path, key: str, job: TrainingJob, training: TrainingRun, about: Mapping[str, Any]
+) -> Journal:
+    """Where the run keeps what it finds."""
+    return Journal(
+        folder,
+        key,
+        training.ensemble.net(0),
+        nets=job.seeds * (len({0, *job.training.keep_epochs}) + 1),
+        last_epoch=job.training.max_epochs,
+        seeds=job.seeds,
+        metadata=about,
+    )
+
+
+def _train(training: TrainingRun, journal: Journal, arguments: argparse.Namespace) -> None:
     interruption, save_timer = Interruption(), Timer(arguments.save_every)
-    if (state := saved.load()) is not None:
+    if (state := journal.load()) is None:
+        journal.begin()
+        training.start()
+    else:
         training.restore(*state)
-        LOG.info("going on from epoch %d, found in %s", training.epoch, saved.path)
+        LOG.info("going on from epoch %d, found in %s", training.epoch, journal.path)
     progress = Progress(f"width {arguments.width:<6}", arguments.progress_every, training.epoch)
     while not training.finished:
         training.advance()
         progress.report(training)
         if save_timer.due() or interruption.requested:
-            saved.save(*training.state())
-        interruption.exit_if_requested(f"saved epoch {training.epoch} in {saved.path}")
+            journal.save(*training.state())
+        interruption.exit_if_requested(f"saved epoch {training.epoch} in {journal.path}")
 
 
-def _write(training: TrainingRun, key: str, arguments: argparse.Namespace) -> None:
-    write_tensors(arguments.checkpoints, training.kept)
-    write_text(arguments.history, history_csv(training.records))
+def _write(
+    training: TrainingRun,
+    journal: Journal,
+    key: str,
+    about: Mapping[str, Any],
+    arguments: argparse.Namespace,
+) -> None:
+    journal.finish(arguments.checkpoints)
+    write_text(arguments.history, history_csv(journal.records))
     write_json(
         arguments.summary,
         {
             "width": arguments.width,
-            "parameters": training.parameter_count,
-            "seeds": summary(training),
+            "parameters": training.ensemble.parameter_count,
+            **about,
+            "seeds": summary(journal.records, training.stopped),
             "settings": json.loads(arguments.settings),
             "code": arguments.code,
             "torch": torch.__version__,
-            "device": training.device.type,
+            "device": _device(arguments).type,
             "threads": arguments.threads,
+            **training.ensemble.facts,
             "key": key,
         },
     )

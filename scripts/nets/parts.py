@@ -26,6 +26,7 @@ FOLDERS = {
     "loss": "training/losses",
     "schedule": "training/schedules",
     "optimizer": "training/optimisers",
+    "augmentation": "training/augmentations",
     "penalty": "training/penalties",
 }
 """Where the parts of each kind lie."""
@@ -55,6 +56,15 @@ def load(kind: str, name: str) -> ModuleType:
     return importlib.import_module(module_name(kind, name))
 
 
+def made(kind: str, settings: Section) -> Any:
+    """What stands under the part's name in a set-up, as the ``Settings`` of its own file.
+
+    Those that :func:`settings_of` returns can be checked, but not run.
+    """
+    name: str = settings.name  # type: ignore[attr-defined]
+    return load(kind, name).Settings(**settings.model_dump(exclude={"name"}))
+
+
 def settings_of(kind: str, name: str) -> type[Section]:
     """The settings of a part. Raises :class:`UnknownPartError`."""
     module_name(kind, name)
@@ -66,7 +76,8 @@ def read_settings(path: Path) -> type[Section]:
     """The class ``Settings`` of a file whose imports are not run.
 
     Of the file are kept: imports from ``pydantic``, ``typing``, ``nets.settings`` and the like, and
-    classes derived from ``Section``, with fields and validators and without other methods.
+    classes derived from ``Section``, with fields and methods. What a method needs besides is there
+    only where the file itself is imported, see :func:`made`.
 
     Raises
     ------
@@ -76,15 +87,16 @@ def read_settings(path: Path) -> type[Section]:
         Where it has no class ``Settings``.
     """
     tree = ast.parse(path.read_text(), filename=str(path))
-    derived = {"Section", "BaseModel"}
+    derived = {"Section", "Family", "BaseModel"}
     kept: list[ast.stmt] = []
     for node in tree.body:
         if isinstance(node, ast.ImportFrom) and node.module in _LIGHT:
             kept.append(node)
         elif isinstance(node, ast.ClassDef) and derived & {ast.unparse(base) for base in node.bases}:
             derived.add(node.name)
-            empty = ast.copy_location(ast.Pass(), node)
-            node.body = [part for part in node.body if not _is_plain_method(part)] or [empty]
+            for part in node.body:
+                if isinstance(part, ast.FunctionDef):
+                    _forget_types(part)
             kept.append(node)
     name = f"settings read from {path}"
     module = ModuleType(name)
@@ -98,5 +110,9 @@ def read_settings(path: Path) -> type[Section]:
     return found
 
 
-def _is_plain_method(node: ast.stmt) -> bool:
-    return isinstance(node, ast.FunctionDef) and not node.decorator_list
+def _forget_types(method: ast.FunctionDef) -> None:
+    """Annotations are evaluated where a method is defined, and those of torch are not there."""
+    method.returns = None
+    given = method.args
+    for argument in (*given.posonlyargs, *given.args, *given.kwonlyargs):
+        argument.annotation = None

@@ -39,7 +39,25 @@ def data(tmp_path_factory):
     return ["--arrays", arrays, "--labels", labels]
 
 
+NETS = {
+    "stacked": {},
+    "plain": {
+        "model": {"name": "cnn", "batch_norm": True},
+        "optimizer": {"name": "sgd", "momentum": 0.9, "weight_decay": 0.001},
+        "augmentation": {"name": "crop", "padding": 2, "flip": True},
+        "shuffle": True,
+        "learning_rate": 0.01,
+        "max_epochs": 5,
+        "min_epochs": 2,
+        "keep_epochs": [2],
+        "record_every": 1,
+    },
+}
+"""One training for each ensemble; the second has all in play that must survive a kill."""
+
+
 def settings(**training):
+    model = training.pop("model", None)
     raw = yaml.safe_load((ROOT / "config.yaml").read_text())
     raw["scale"] = "smoke"
     changed = {
@@ -49,6 +67,8 @@ def settings(**training):
         "target_gradient_norm": 1e-9,
     } | training
     raw["overrides"] = {"double_descent.smoke.training": changed}
+    if model is not None:
+        raw["overrides"]["double_descent.smoke.model"] = model
     return identity(load_config(raw).training_job("double_descent"))
 
 
@@ -58,7 +78,7 @@ def command(data, folder, *extra, **training):
         "train",
         *data,
         "--width",
-        16,
+        4 if "model" in training else 16,
         "--settings",
         settings(**training),
         "--save-every",
@@ -87,7 +107,7 @@ def train(data, folder, *extra, **training):
 def start_and_wait_for_a_save(data, folder, **training):
     process = subprocess.Popen(command(data, folder, **training), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
-    while not list(folder.glob(".resume-*.safetensors")):
+    while not list(folder.glob(".resume-*.state")):
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline, "no saved state appeared"
         time.sleep(0.01)
@@ -95,11 +115,20 @@ def start_and_wait_for_a_save(data, folder, **training):
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("whole")
-    done = train(data, folder)
-    assert done.returncode == 0, done.stderr
-    return contents(folder)
+def all_uninterrupted(data, tmp_path_factory):
+    found = {}
+    for name, training in NETS.items():
+        folder = tmp_path_factory.mktemp(name)
+        done = train(data, folder, **training)
+        assert done.returncode == 0, done.stderr
+        assert json.loads((folder / "run.json").read_text())["ensemble"] == name
+        found[name] = contents(folder)
+    return found
+
+
+@pytest.fixture
+def uninterrupted(all_uninterrupted):
+    return all_uninterrupted["stacked"]
 
 
 def test_nothing_but_the_outputs_is_left(data, uninterrupted, tmp_path):
@@ -108,23 +137,48 @@ def test_nothing_but_the_outputs_is_left(data, uninterrupted, tmp_path):
     assert contents(tmp_path) == uninterrupted, "the same call gives the same bytes"
 
 
+@pytest.mark.parametrize("nets", NETS)
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_interrupted_run_ends_with_the_same_bytes(data, uninterrupted, tmp_path, number):
-    process = start_and_wait_for_a_save(data, tmp_path)
+def test_interrupted_run_ends_with_the_same_bytes(data, all_uninterrupted, tmp_path, number, nets):
+    process = start_and_wait_for_a_save(data, tmp_path, **NETS[nets])
     process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     assert not (tmp_path / "run.json").exists()
-    assert train(data, tmp_path).returncode == 0
+    assert train(data, tmp_path, **NETS[nets]).returncode == 0
     assert "going on from epoch" in (tmp_path / "log").read_text()
-    assert contents(tmp_path) == uninterrupted
+    assert contents(tmp_path) == all_uninterrupted[nets]
+
+
+@pytest.mark.parametrize("nets", NETS)
+def test_killed_again_and_again(data, all_uninterrupted, tmp_path, nets):
+    for _ in range(3):
+        process = subprocess.Popen(
+            command(data, tmp_path, **NETS[nets]), stderr=subprocess.DEVNULL, text=True
+        )
+        state, before = None, read_state(tmp_path)
+        while process.poll() is None and (state := read_state(tmp_path)) == before:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+        if state == before:  # it had ended
+            break
+    assert train(data, tmp_path, **NETS[nets]).returncode == 0
+    assert contents(tmp_path) == all_uninterrupted[nets]
+
+
+def read_state(folder):
+    try:
+        return [path.read_bytes() for path in folder.glob(".resume-*.state")]
+    except FileNotFoundError:
+        return None
 
 
 def test_damaged_state_is_named_and_replaced(data, uninterrupted, tmp_path):
     process = start_and_wait_for_a_save(data, tmp_path)
     process.kill()
     process.communicate()
-    (state,) = tmp_path.glob(".resume-*.safetensors")
+    (state,) = tmp_path.glob(".resume-*.state")
     state.write_bytes(state.read_bytes()[:-100])
     assert train(data, tmp_path).returncode == 0
     log = (tmp_path / "log").read_text()
@@ -185,7 +239,7 @@ def test_full_disk_while_saving_loses_nothing_that_was_saved(data, uninterrupted
     process = start_and_wait_for_a_save(data, tmp_path)
     process.kill()
     process.communicate()
-    (state,) = tmp_path.glob(".resume-*.safetensors")
+    (state,) = tmp_path.glob(".resume-*.state")
     before = state.read_bytes()
 
     def no_room():

@@ -1,4 +1,4 @@
-"""Networks of the papers, as plain ``nn.Sequential`` modules.
+"""Fully connected ReLU nets without biases.
 
 Source: Khromov & Singh, ICLR 2024, appendix S2 ("FCN ReLU", "LeakyOutput").
 """
@@ -9,16 +9,15 @@ from typing import Annotated, Any, Literal, Self
 
 import torch
 from pydantic import Field, model_validator
-from torch import nn
+from torch import Tensor, nn
 
-from nets.settings import Count, Factor, Section
+from nets.settings import Count, Factor, Family
+from nets.training.initialisation import alive_share
 
 LEAKY_SLOPE = 0.01
-OUTPUT_SLOPES = {"relu": 0.0, "leaky_relu": LEAKY_SLOPE, "identity": 1.0}
-"""Slope of each activation on the output for negative logits."""
 
 
-class Settings(Section):
+class Settings(Family):
     """Fully connected, ReLU, no biases."""
 
     hidden_layers: Count = Field(description="number of hidden layers, each of the run's width")
@@ -53,6 +52,27 @@ class Settings(Section):
                 "set it to 0"
             )
         return self
+
+    def hidden_sizes(self, width: int) -> list[int]:
+        """Widths of the hidden layers."""
+        factors = self.relative_widths or [1.0] * self.hidden_layers
+        return [max(1, round(factor * width)) for factor in factors]
+
+    def build(self, width: int, shape: tuple[int, ...], classes: int) -> nn.Sequential:
+        """The net of a run's ``width``; points that are no vectors are flattened first."""
+        inputs = int(torch.Size(shape).numel())
+        hidden = self.hidden_sizes(width)
+        net = fcn(inputs, hidden, classes, activation_on_output=self.output_activation)
+        return net if len(shape) == 1 else nn.Sequential(nn.Flatten(), *net)
+
+    def accepts(self, net: nn.Module, x: Tensor, y: Tensor) -> bool:
+        """Whether enough of each class's own points start with a positive logit."""
+        least = self.minimum_alive_share
+        return least == 0 or alive_share(net, x, y) >= least
+
+    def units(self, width: int) -> int:
+        """Outputs of the hidden layers."""
+        return sum(self.hidden_sizes(width))
 
 
 def output_activation(name: str) -> nn.Module:
@@ -92,38 +112,6 @@ def seeded_fcn(seed: int, *args: Any, **kwargs: Any) -> nn.Sequential:
         return fcn(*args, **kwargs)
 
 
-def linear_weights(model: nn.Module) -> list[torch.Tensor]:
+def linear_weights(model: nn.Module) -> list[Tensor]:
     """Weights ``(out, in)`` of the linear layers, input side first, detached."""
     return [m.weight.detach() for m in model.modules() if isinstance(m, nn.Linear)]
-
-
-def hidden_sizes(settings: Settings, width: int) -> list[int]:
-    """Widths of the hidden layers."""
-    factors = settings.relative_widths or [1.0] * settings.hidden_layers
-    return [max(1, round(factor * width)) for factor in factors]
-
-
-def initialised(settings: Settings, width: int, inputs: int, classes: int, seed: int) -> nn.Sequential:
-    """The net of a run's ``width``, initialised from ``seed``."""
-    return seeded_fcn(
-        seed,
-        inputs,
-        hidden_sizes(settings, width),
-        classes,
-        activation_on_output=settings.output_activation,
-    )
-
-
-def from_state(state: dict[str, torch.Tensor], settings: Settings, width: int) -> nn.Sequential:
-    """The net with the weights ``state``, which it holds without a copy."""
-    by_depth = sorted(state, key=lambda name: int(name.split(".")[0]))
-    inputs, outputs = state[by_depth[0]].shape[1], state[by_depth[-1]].shape[0]
-    with torch.device("meta"):
-        net = fcn(
-            inputs,
-            hidden_sizes(settings, width),
-            outputs,
-            activation_on_output=settings.output_activation,
-        )
-    net.load_state_dict(state, assign=True)
-    return net

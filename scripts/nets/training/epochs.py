@@ -1,36 +1,34 @@
 """One epoch of updates, launched kernel by kernel or replayed as one CUDA graph."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
-from nets.training.stacked import Batch, StackedFCN
+Batch = TypeVar("Batch")
 
 
-def make_batches(x: Tensor, y: Tensor, batch_size: int) -> list[Batch]:
-    """Cut inputs (features, n) and one-hot targets (classes, n) into contiguous batches, in order."""
-    return [
-        Batch(part_x.contiguous(), part_y.contiguous())
-        for part_x, part_y in zip(x.split(batch_size, 1), y.split(batch_size, 1), strict=True)
-    ]
-
-
-class EpochRunner:
-    """Runs the updates of one epoch of ``stack`` over ``batches``, at one learning rate per update.
+class EpochRunner(Generic[Batch]):
+    """Runs ``update(batch, rate)`` on one batch after another, at one learning rate each.
 
     Small nets are bound by the time it takes to launch kernels, so on a GPU the whole epoch is
-    captured once and replayed, unless the updates wait for the CPU. Weights and batches are read
-    where they lie: refill them in place.
+    captured once and replayed. ``graph`` are then the tensors that updates change, which are read
+    where they lie, as are the batches: refill them in place. None where updates cannot be captured.
     """
 
-    def __init__(self, stack: StackedFCN, batches: Sequence[Batch]) -> None:
-        self._stack = stack
+    def __init__(
+        self,
+        update: Callable[[Batch, Tensor], None],
+        batches: Sequence[Batch],
+        device: torch.device,
+        graph: Sequence[Tensor] | None = None,
+    ) -> None:
+        self._update = update
         self._batches = batches
-        device = stack.weights[0].device
         self._rates = torch.zeros(len(batches), device=device)
-        capture = device.type == "cuda" and stack.capturable
-        self._graph = self._capture() if capture else None
+        self._each = self._rates.unbind()
+        self._graph = None if graph is None else self._capture(graph)
 
     def run(self, rates: Sequence[float]) -> None:
         """One epoch at learning rates ``rates``, one per batch."""
@@ -41,12 +39,11 @@ class EpochRunner:
             self._graph.replay()
 
     def _updates(self) -> None:
-        for batch, rate in zip(self._batches, self._rates, strict=True):
-            self._stack.update(batch, rate)
+        for batch, rate in zip(self._batches, self._each, strict=True):
+            self._update(batch, rate)
 
-    def _capture(self) -> "torch.cuda.CUDAGraph":
+    def _capture(self, state: Sequence[Tensor]) -> "torch.cuda.CUDAGraph":
         # Capture needs a few runs on a side stream first, which are undone.
-        state = [*self._stack.weights, *self._stack.carried.values()]
         before = [tensor.clone() for tensor in state]
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())

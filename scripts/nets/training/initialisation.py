@@ -1,4 +1,4 @@
-"""Which random initialisations can be trained at all.
+"""How nets begin, and which random initialisations can be trained at all.
 
 A ReLU behind the output passes no gradient where its input is negative. When the logit of a class
 starts negative on nearly all points of that class, it usually dies there for good, whatever the
@@ -6,11 +6,13 @@ learning rate, and the net never learns the class. On MNIST-1D about one in five
 default initialisations has a class with less than 5 % of its points alive.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
+
+from nets.settings import Family
 
 
 @torch.no_grad()
@@ -24,18 +26,38 @@ def alive_share(model: nn.Module, x: Tensor, y: Tensor) -> float:
     return float((alive / torch.bincount(y)).nan_to_num(nan=1.0).min())
 
 
-def first_alive(
-    candidates: Iterable[nn.Module], x: Tensor, y: Tensor, minimum_share: float, limit: int = 1000
+def first_accepted(
+    candidates: Iterable[nn.Module], accepts: Callable[[nn.Module], bool], limit: int = 1000
 ) -> nn.Module:
-    """The first of ``candidates`` whose :func:`alive_share` is at least ``minimum_share``.
+    """The first of ``candidates`` that is accepted.
 
-    With a share of 0 that is the first one. Raises ``ValueError`` when none of the first ``limit``
-    qualifies.
+    Raises ``ValueError`` when none of the first ``limit`` is.
     """
     for model in islice(candidates, limit):
-        if minimum_share == 0 or alive_share(model, x, y) >= minimum_share:
+        if accepts(model):
             return model
     raise ValueError(
-        f"none of {limit} initialisations has an alive share of {minimum_share}; "
-        "lower model.minimum_alive_share"
+        f"none of {limit} initialisations was accepted; lower what the model asks of them, such as "
+        "model.minimum_alive_share"
     )
+
+
+def seeded(family: Family, seed: int, width: int, shape: Sequence[int], classes: int) -> nn.Module:
+    """A net of a family, initialised from ``seed``; the global random state is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return family.build(width, tuple(shape), classes)
+
+
+def with_state(
+    family: Family, state: Mapping[str, Tensor], width: int, shape: Sequence[int], classes: int
+) -> nn.Module:
+    """A net of a family with what a ``state_dict`` holds, which it takes over without a copy."""
+    with torch.device("meta"):
+        net = family.build(width, tuple(shape), classes)
+    net.load_state_dict(state, assign=True)
+    if any(tensor.is_meta for tensor in (*net.parameters(), *net.buffers())):
+        # something that is no part of the state, such as a table made in the constructor
+        net = seeded(family, 0, width, shape, classes)
+        net.load_state_dict(state, assign=True)
+    return net

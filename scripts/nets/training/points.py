@@ -3,25 +3,36 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
-
-from nets.training.epochs import make_batches
-from nets.training.stacked import Batch
 
 _SUBSET_SEED = 42  # that of the released code
 
 
 @dataclass(frozen=True)
 class Points:
-    """Inputs float32 (n, features) and labels int64 (n,), on the device of the nets."""
+    """Inputs float32 (n, *shape), with labels int64 (n,) or values float32 (n, outputs)."""
 
     x: Tensor
     y: Tensor
 
-    def batches(self, classes: int, batch_size: int) -> list[Batch]:
-        """Feature-major batches with one-hot targets."""
-        onehot = nn.functional.one_hot(self.y, classes).to(self.x.dtype)
-        return make_batches(self.x.T, onehot.T, batch_size)
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the points have labels, and not values."""
+        return not self.y.is_floating_point()
+
+    def targets(self, outputs: int) -> Tensor:
+        """What a net's ``outputs`` are held against, float32 (n, outputs): one-hot labels, or values."""
+        if not self.labelled:
+            return self.y
+        return nn.functional.one_hot(self.y, outputs).to(self.x.dtype)
+
+    def to(self, device: torch.device) -> "Points":
+        """The same on another device."""
+        return Points(self.x.to(device), self.y.to(device))
 
 
 def training_subset(points: Points, count: int | None) -> Points:

@@ -1,332 +1,369 @@
-"""Forward and backward passes of several fully connected nets at once.
+"""Several seeds of one fully connected ReLU net, trained side by side in the same products.
 
-All nets of a stack share architecture, data and batch order and differ in their weights only, so
+All nets of a stack share architecture, data and batch order and differ in their parameters only, so
 one call computes all of them. Everything is laid out feature-major, ``(seeds, features, points)``:
 the first layer of the whole stack is then a single matrix product, soft-max runs along contiguous
-memory, and no buffer is allocated in the loop. Per update and seed the cost is
-``2 B (3 p - p_1)`` floating-point operations for batch size B, p weights and p_1 of them in the
-first layer (no derivative with respect to the input is needed).
+memory, and all but one product find their operands as oneDNN wants them. Per update and seed the
+cost is ``2 B (3 p - p_1)`` floating-point operations for batch size B, p weights and p_1 of them in
+the first layer (no derivative with respect to the input is needed).
 """
 
-import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nets.training.loss import Loss
-
-if TYPE_CHECKING:  # parts are handed in: a run depends on those that it has, and on no others
-    from nets.training.optimisers.adam import Adam
-    from nets.training.penalties.jacobian_penalty import JacobianPenalty, Peak, Scratch
-    from nets.training.penalties.regularisation import LipschitzPenalty
-    from nets.training.penalties.spectral_cap import SpectralCap
-
-_CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Points ``x`` (features, n) and one-hot targets ``y`` (classes, n), both contiguous float32."""
-
-    x: Tensor
-    y: Tensor
-
-    @property
-    def size(self) -> int:
-        """Number of points."""
-        return self.x.shape[1]
+from lipbounds.products import onednn_is_there
+from nets.training.ensemble import Evaluation, Path
+from nets.training.epochs import EpochRunner
+from nets.training.points import Points
+from nets.training.recipe import (
+    CLIP_EPSILON,
+    Layers,
+    Recipe,
+    StackedConstraint,
+    StackedPenalty,
+    Term,
+    optimiser_state,
+    restore_optimiser,
+    set_rate,
+)
+from nets.training.stacked_pass import Batch, StackedPass
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Per seed, over a whole data set: mean loss, error rate and norm of the mean-loss gradient.
+class Shape:
+    """What a net must be to be stacked: linear layers with a ReLU between each two of them.
 
-    With penalties, ``loss`` is without them, ``gradient_norm`` is that of the whole, and ``penalty``
-    is their sum; both are there only if gradients were asked for.
+    ``names`` are those of the weights and of the biases in its ``state_dict``, layer by layer, the
+    latter None where a layer has none.
     """
 
-    loss: list[float]
-    error: list[float]
-    gradient_norm: list[float]
-    penalty: list[float] | None = None
+    names: tuple[tuple[str, str | None], ...]
+    output_slope: float
 
 
-class _Workspace:
-    """The output of every layer and the derivative with respect to it, (seeds, out, points) each.
-
-    Workspaces of different batch sizes are views of the same memory.
-    """
-
-    def __init__(self, outputs: list[Tensor], deltas: list[Tensor]) -> None:
-        self.outputs = outputs
-        self.deltas = deltas
-
-    @classmethod
-    def allocate(cls, weights: Sequence[Tensor], points: int) -> "_Workspace":
-        """Uninitialised memory for batches of up to ``points``."""
-        outputs = [w.new_empty(w.shape[0], w.shape[1], points) for w in weights]
-        return cls(outputs, [torch.empty_like(output) for output in outputs])
-
-    def view(self, points: int) -> "_Workspace":
-        """Contiguous buffers for ``points`` in the same memory."""
-        return _Workspace(*([_shrink(t, points) for t in ts] for ts in (self.outputs, self.deltas)))
-
-
-def _shrink(buffer: Tensor, points: int) -> Tensor:
-    shape = (*buffer.shape[:2], points)
-    return buffer.view(-1)[: math.prod(shape)].view(shape)
+def shape_of(net: nn.Module) -> Shape | None:
+    """The shape of a net that can be stacked, or None."""
+    if type(net) is not nn.Sequential:
+        return None
+    modules = list(net.named_children())
+    if modules and type(modules[0][1]) is nn.Flatten:
+        modules = modules[1:]
+    if len(modules) % 2:
+        modules.append(("", nn.Identity()))
+    linear, activations = modules[::2], [module for _, module in modules[1::2]]
+    if not linear or any(type(module) is not nn.Linear for _, module in linear):
+        return None
+    if any(type(activation) is not nn.ReLU for activation in activations[:-1]):
+        return None
+    slope = _slope(activations[-1])
+    if slope is None or any(p.dtype != torch.float32 for p in net.parameters()):
+        return None
+    names = tuple(
+        (f"{name}.weight", None if module.bias is None else f"{name}.bias") for name, module in linear
+    )
+    return Shape(names, slope)
 
 
-class StackedFCN:
-    """Seeds of one bias-free ReLU net trained side by side by stochastic gradient descent or Adam.
+def _slope(activation: nn.Module) -> float | None:
+    if type(activation) is nn.LeakyReLU and 0 <= activation.negative_slope <= 1:
+        return activation.negative_slope
+    return {nn.ReLU: 0.0, nn.Identity: 1.0}.get(type(activation))
 
-    ``carried`` holds what updates depend on or add to besides the weights, one row per seed.
+
+class StackedPoints:
+    """Points cut into feature-major batches, in order, and again in memory for shuffled ones."""
+
+    def __init__(self, points: Points, outputs: int, batch_size: int) -> None:
+        self.labelled = points.labelled
+        self._x, self._y = points.x.flatten(1), points.targets(outputs)
+        self._size = batch_size
+        self.in_order = self._cut(self._x, self._y)
+        self._shuffled: list[Batch] | None = None
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def ordered(self, order: Tensor | None) -> list[Batch]:
+        """Batches in this order; those that are shuffled lie in the same memory each time."""
+        if order is None:
+            return self.in_order
+        fresh = self._cut(self._x[order.to(self._x.device)], self._y[order.to(self._y.device)])
+        if self._shuffled is None:
+            self._shuffled = fresh
+        for batch, new in zip(self._shuffled, fresh, strict=True):
+            batch.copy_(new)
+        return self._shuffled
+
+    def _cut(self, x: Tensor, y: Tensor) -> list[Batch]:
+        parts = zip(x.split(self._size), y.split(self._size), strict=True)
+        return [Batch.of(x, y) for x, y in parts]
+
+
+class Stacked:
+    """Nets of one shape, trained by gradient descent or by an optimiser that treats numbers singly.
 
     Parameters
     ----------
-    weights
-        One float32 tensor (seeds, out, in) per layer, input side first; changed in place.
-    output_slope
-        Slope of the activation on the output for negative logits: 0 is ReLU, 0.01 the leaky
-        variant, 1 the identity.
-    loss
-        What :func:`nets.training.loss.loss_named` returns.
-    clip_norm
-        Gradients of larger 2-norm (per seed, over all weights) are scaled down to it.
-    largest_batch
-        Points in the largest batch that will be passed in; memory is reserved for it once.
-    penalty
-        Added to the mean loss of every batch, before clipping; None for plain training.
-    jacobian_penalty
-        Likewise, with the largest Jacobian norm over the points of the batch.
-    temperature
-        The loss is that of this multiple of the logits.
-    optimizer
-        Adam, or None for plain gradient descent.
-    spectral_cap
-        Layers are rescaled, now and after every update, so that the product of their spectral
-        norms is at most its; None for no cap.
-    track_path
-        Whether ``carried`` has the length of the path of the weights so far, ``path/length``, and
-        the largest norm of a gradient as applied, ``path/largest_gradient``, (seeds,) float64.
+    nets
+        One per seed; their parameters are copied.
+    recipe
+        All of its penalties have a stacked form, and there is no augmentation.
+    device
+        Where to train.
+
+    Raises
+    ------
+    ValueError
+        For nets that :func:`shape_of` knows no shape of.
     """
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        *,
-        output_slope: float,
-        loss: Loss,
-        clip_norm: float = math.inf,
-        largest_batch: int,
-        penalty: "LipschitzPenalty | None" = None,
-        jacobian_penalty: "JacobianPenalty | None" = None,
-        temperature: float = 1.0,
-        optimizer: "Adam | None" = None,
-        spectral_cap: "SpectralCap | None" = None,
-        track_path: bool = False,
-    ) -> None:
-        self.output_slope = output_slope
-        self.loss = loss
-        self.clip_norm = clip_norm
-        self.penalty = penalty
-        self.jacobian_penalty = jacobian_penalty
-        self.temperature = temperature
-        self.optimizer = optimizer
-        self.spectral_cap = spectral_cap
-        self.track_path = track_path
-        self._allocate(weights, largest_batch)
-        if spectral_cap is not None:
-            spectral_cap.apply(self.weights)
-        self.carried = {} if optimizer is None else optimizer.initial_moments(self.weights)
-        if track_path:
-            zeros = torch.zeros(self.seeds, dtype=torch.float64, device=self.weights[0].device)
-            self.carried |= {"path/length": zeros, "path/largest_gradient": zeros.clone()}
+    def __init__(self, nets: Sequence[nn.Module], recipe: Recipe, device: torch.device) -> None:
+        shape = shape_of(nets[0])
+        if shape is None:
+            raise ValueError("only linear layers with a ReLU between each two can be stacked")
+        self.recipe, self.shape = recipe, shape
+        made = [penalty.stacked() for penalty in recipe.penalties if penalty.stacked is not None]
+        self._penalties: list[StackedPenalty] = [each for each in made if hasattr(each, "term")]
+        self._constraints: list[StackedConstraint] = [each for each in made if hasattr(each, "apply")]
+        states = [net.state_dict() for net in nets]
 
-    def _allocate(self, weights: Sequence[Tensor], largest_batch: int) -> None:
-        self.weights = [w.contiguous() for w in weights]
-        self._gradients = [torch.empty_like(w) for w in self.weights]
-        self._norms = self.weights[0].new_empty(len(self.weights), self.seeds)
-        self._scratch: Scratch | None = None
+        def stack(name: str) -> Tensor:
+            return torch.stack([state[name] for state in states]).to(device)
+
+        weights = [stack(weight) for weight, _ in shape.names]
+        biases = [None if bias is None else stack(bias) for _, bias in shape.names]
+        self._adopt(weights, biases)
+        for constraint in self._constraints:
+            constraint.apply(self.weights)
+        self._length = torch.zeros(len(self), dtype=torch.float64, device=device)
+        self._largest = self._length.clone()
+
+    def _adopt(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
+        self._runners: dict[int, EpochRunner[Batch]] = {}
+        self._pass = StackedPass(weights, biases, self.shape.output_slope)
+        self.weights = self._pass.weights
+        self._parameters = self._pass.parameters
+        self._gradients = self._pass.gradients
+        self._norms = self.weights[0].new_empty(len(self._parameters), len(self.weights[0]))
         self._one = self.weights[0].new_ones(())
-        # without momentum or cap the length of a step follows from the gradient
-        measured = self.track_path and (self.optimizer is not None or self.spectral_cap is not None)
-        self._before = [torch.empty_like(w) for w in self.weights] if measured else []
-        self._memory = _Workspace.allocate(self.weights, largest_batch)
-        self._views: dict[int, _Workspace] = {}
+        self._optimiser = self.recipe.optimiser(self._parameters)
+        # without optimiser or constraint the length of a step follows from the gradient
+        measured = self.recipe.track_path and (self._optimiser is not None or self._constraints)
+        self._before = [torch.empty_like(p) for p in self._parameters] if measured else []
 
     @property
-    def seeds(self) -> int:
-        """Number of nets in the stack."""
-        return self.weights[0].shape[0]
+    def facts(self) -> dict[str, Any]:
+        """The kind of ensemble, and the library of the large products."""
+        on_cpu = self.weights[0].device.type == "cpu"
+        library = ("oneDNN" if onednn_is_there() else "MKL") if on_cpu else "cuBLAS"
+        return {"ensemble": "stacked", "products": library}
 
     @property
-    def classes(self) -> int:
-        """Number of outputs."""
-        return self.weights[-1].shape[1]
+    def parameter_count(self) -> int:
+        """Parameters of one net."""
+        return sum(parameter[0].numel() for parameter in self._parameters)
 
-    @property
-    def capturable(self) -> bool:
-        """Whether an update only queues work on the device, so that a CUDA graph can hold it."""
-        return self.jacobian_penalty is None
+    def __len__(self) -> int:
+        return len(self.weights[0])
 
-    def select(self, keep: Sequence[int]) -> "StackedFCN":
-        """A stack of the nets at positions ``keep``."""
-        rows = list(keep)
-        part = copy.copy(self)
-        part._allocate([w[rows] for w in self.weights], self._memory.outputs[0].shape[2])
-        part.carried = {name: value[rows] for name, value in self.carried.items()}
-        return part
+    def prepare(self, points: Points, batch_size: int) -> StackedPoints:
+        """Feature-major batches on the device of the nets."""
+        outputs = self.weights[-1].shape[1]
+        return StackedPoints(points.to(self.weights[0].device), outputs, batch_size)
 
-    def update(self, batch: Batch, rate: Tensor) -> None:
+    def train_epoch(
+        self,
+        points: StackedPoints,
+        rates: Sequence[float],
+        order: Tensor | None,
+        randomness: Sequence[int],
+    ) -> None:
+        """One update per batch; nothing in it is random."""
+        batches = points.ordered(order)
+        runner = self._runners.get(id(batches))
+        if runner is None:
+            device = self.weights[0].device
+            graph = device.type == "cuda" and self._optimiser is None and not self._penalties
+            state = [*self._parameters, self._length, self._largest]
+            runner = EpochRunner(self._update, batches, device, state if graph else None)
+            self._runners = {id(batches): runner}
+        runner.run(rates)
+
+    def _update(self, batch: Batch, rate: Tensor) -> None:
         """One step on the mean loss of ``batch``; ``rate`` is a 0-dim tensor."""
-        workspace = self._workspace(batch.size)
-        self._forward(batch.x, workspace)
-        self._backward(batch, workspace)
-        if self.penalty is not None:
-            self.penalty.add_gradient(self.weights, self._gradients, batch.size)
-        if self.jacobian_penalty is not None:
-            peak = self._find_peak(self.jacobian_penalty, workspace)
-            self.jacobian_penalty.add_gradient(peak, self._gradients, batch.size)
+        layers = self._forward_and_back(batch)
+        for penalty in self._penalties:
+            penalty.term(layers).add_gradient(self._weight_gradients, batch.size)
         norm = None
-        if self.track_path or not math.isinf(self.clip_norm):
-            norm = self._layer_norms(self._gradients)
-        for weight, before in zip(self.weights, self._before, strict=False):
-            before.copy_(weight)
+        if self.recipe.track_path or not math.isinf(self.recipe.clip_norm):
+            norm = self._norm_of(self._gradients)
+        for parameter, before in zip(self._parameters, self._before, strict=False):
+            before.copy_(parameter)
         self._step(norm, batch.size, rate)
-        if self.spectral_cap is not None:
-            self.spectral_cap.apply(self.weights)
-        if self.track_path and norm is not None:
+        for constraint in self._constraints:
+            constraint.apply(self.weights)
+        if self.recipe.track_path and norm is not None:
             self._extend_path(norm, batch.size, rate)
 
+    def _forward_and_back(self, batch: Batch) -> Layers:
+        """The layers at a batch, with the gradients of the summed loss in ``self._gradients``."""
+        recipe = self.recipe
+        outputs = self._pass.forward(batch)
+        logits = outputs[-1] if recipe.temperature == 1 else outputs[-1].mul_(recipe.temperature)
+        delta = self._pass.output_delta(batch.size)
+        recipe.loss.gradient(logits, batch.y, delta)
+        if recipe.temperature != 1:
+            delta.mul_(recipe.temperature)
+        self._pass.backward(batch, outputs)
+        return Layers(self.weights, outputs, self.shape.output_slope)
+
+    @property
+    def _weight_gradients(self) -> list[Tensor]:
+        return self._gradients[: len(self.weights)]
+
     def _step(self, norm: Tensor | None, points: int, rate: Tensor) -> None:
-        if self.optimizer is not None:
-            scale = self._step_sizes(norm, points, self._one).view(-1, 1, 1)
-            self.optimizer.step(self.weights, self._gradients, scale, rate, self.carried)
+        if self._optimiser is None:
+            step = self._step_sizes(norm, points, rate)
+            for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+                parameter.addcmul_(gradient, _along(step, gradient), value=-1)
             return
-        step = self._step_sizes(norm, points, rate).view(-1, 1, 1)
-        for weight, gradient in zip(self.weights, self._gradients, strict=True):
-            weight.addcmul_(gradient, step, value=-1)
-
-    def _extend_path(self, norm: Tensor, points: int, rate: Tensor) -> None:
-        """Take in an update, for which the 2-norm of the summed gradient was ``norm``, (seeds,)."""
-        applied = norm * self._step_sizes(norm, points, self._one)
-        length = applied * rate
-        for weight, before in zip(self.weights, self._before, strict=False):
-            torch.sub(weight, before, out=before)
-        if self._before:
-            length = self._layer_norms(self._before)
-        self.carried["path/length"].add_(length)
-        largest = self.carried["path/largest_gradient"]
-        torch.maximum(largest, applied.to(largest.dtype), out=largest)
-
-    def finite(self) -> list[bool]:
-        """Per seed, whether all weights are finite. A weight that became NaN stays NaN."""
-        sums = torch.stack([w.flatten(1).sum(1) for w in self.weights])
-        return sums.sum(0).isfinite().tolist()
-
-    def evaluate(self, batches: Sequence[Batch], *, gradient: bool) -> Evaluation:
-        """Loss and error over ``batches``, and the gradient norm (NaN unless asked for)."""
-        points = sum(batch.size for batch in batches)
-        loss = torch.zeros(self.seeds, dtype=torch.float64, device=self.weights[0].device)
-        wrong = torch.zeros_like(loss)
-        total = [torch.zeros_like(w) for w in self.weights] if gradient else []
-        peak: Peak | None = None
-        for batch in batches:
-            workspace = self._workspace(batch.size)
-            logits = self._forward(batch.x, workspace)
-            loss += self.loss.values(logits, batch.y).sum(1, dtype=torch.float64)
-            wrong += (logits.argmax(1) != batch.y.argmax(0)).sum(1)
-            if gradient:
-                self._backward(batch, workspace)
-                for accumulated, part in zip(total, self._gradients, strict=True):
-                    accumulated += part
-                if self.jacobian_penalty is not None:
-                    own = self._find_peak(self.jacobian_penalty, workspace)
-                    peak = own if peak is None else peak.larger(own)
-        norm = torch.full_like(loss, math.nan)
-        penalties: list[Tensor] = []
-        if gradient and self.penalty is not None:
-            self.penalty.add_gradient(self.weights, total, points)
-            penalties.append(self.penalty.values(self.weights))
-        if self.jacobian_penalty is not None and peak is not None:
-            self.jacobian_penalty.add_gradient(peak, total, points)
-            penalties.append(self.jacobian_penalty.values(peak))
-        if gradient:
-            norms = [t.flatten(1).to(torch.float64).norm(dim=1) for t in total]
-            norm = torch.stack(norms).norm(dim=0)
-        means = [(v / points).tolist() for v in (loss, wrong, norm)]
-        penalty = torch.stack(penalties).sum(0).tolist() if penalties else None
-        return Evaluation(means[0], means[1], means[2], penalty)
-
-    def _workspace(self, batch_size: int) -> _Workspace:
-        if batch_size not in self._views:
-            self._views[batch_size] = self._memory.view(batch_size)
-        return self._views[batch_size]
-
-    def _find_peak(self, penalty: "JacobianPenalty", workspace: _Workspace) -> "Peak":
-        if self._scratch is None:
-            self._scratch = penalty.scratch()
-        return penalty.find_peak(self.weights, workspace.outputs, self.output_slope, self._scratch)
-
-    def _forward(self, x: Tensor, workspace: _Workspace) -> Tensor:
-        """Logits times the temperature, (seeds, classes, points).
-
-        They are left in the workspace, with every hidden activation.
-        """
-        first, *others = self.weights
-        outputs = workspace.outputs
-        torch.mm(first.flatten(0, 1), x, out=outputs[0].flatten(0, 1))
-        for weight, below, output in zip(others, outputs, outputs[1:], strict=False):
-            below.relu_()
-            torch.bmm(weight, below, out=output)
-        logits = self._activate_output(outputs[-1])
-        return logits if self.temperature == 1 else logits.mul_(self.temperature)
-
-    def _activate_output(self, logits: Tensor) -> Tensor:
-        if self.output_slope == 0:
-            return logits.relu_()
-        return nn.functional.leaky_relu_(logits, self.output_slope)
-
-    def _backward(self, batch: Batch, workspace: _Workspace) -> None:
-        """Gradients of the loss summed over the batch, into ``self._gradients``."""
-        outputs, deltas = workspace.outputs, workspace.deltas
-        self.loss.gradient(outputs[-1], batch.y, deltas[-1])
-        if self.temperature != 1:
-            deltas[-1].mul_(self.temperature)
-        _through_activation(deltas[-1], outputs[-1], self.output_slope)
-        for layer in range(len(self.weights) - 1, 0, -1):
-            delta, below = deltas[layer], outputs[layer - 1]
-            torch.bmm(delta, below.mT, out=self._gradients[layer])
-            torch.bmm(self.weights[layer].mT, delta, out=deltas[layer - 1])
-            _through_activation(deltas[layer - 1], below, 0.0)
-        torch.mm(deltas[0].flatten(0, 1), batch.x.T, out=self._gradients[0].flatten(0, 1))
-
-    def _layer_norms(self, layers: Sequence[Tensor]) -> Tensor:
-        """2-norm over all layers, (seeds,)."""
-        for row, layer in zip(self._norms, layers, strict=True):
-            torch.linalg.vector_norm(layer.flatten(1), dim=1, out=row)
-        return torch.linalg.vector_norm(self._norms, dim=0)
+        scale = self._step_sizes(norm, points, self._one)
+        for parameter, gradient in zip(self._parameters, self._gradients, strict=True):
+            parameter.grad = gradient.mul_(_along(scale, gradient))
+        set_rate(self._optimiser, float(rate))
+        self._optimiser.step()
 
     def _step_sizes(self, norm: Tensor | None, points: int, rate: Tensor) -> Tensor:
         """Factor of the summed gradient: rate / points, less where its ``norm`` is clipped.
 
         (seeds,), or 0-dim without clipping.
         """
-        if norm is None or math.isinf(self.clip_norm):
+        clip = self.recipe.clip_norm
+        if norm is None or math.isinf(clip):
             return rate / points
         # rate / points * min(1, clip / (norm / points + epsilon))
-        scale = (norm + _CLIP_EPSILON * points).reciprocal_().mul_(self.clip_norm)
+        scale = (norm + CLIP_EPSILON * points).reciprocal_().mul_(clip)
         return scale.clamp_(max=1 / points).mul_(rate)
 
+    def _extend_path(self, norm: Tensor, points: int, rate: Tensor) -> None:
+        """Take in an update, for which the 2-norm of the summed gradient was ``norm``, (seeds,)."""
+        applied = norm * self._step_sizes(norm, points, self._one)
+        length = applied * rate
+        for parameter, before in zip(self._parameters, self._before, strict=False):
+            torch.sub(parameter, before, out=before)
+        if self._before:
+            length = self._norm_of(self._before)
+        self._length.add_(length)
+        torch.maximum(self._largest, applied.to(self._largest.dtype), out=self._largest)
 
-def _through_activation(delta: Tensor, output: Tensor, slope: float) -> None:
-    """Multiply ``delta`` in place by the slope of the activation that gave ``output``."""
-    if slope == 0:
-        torch.ops.aten.threshold_backward.grad_input(delta, output, 0, grad_input=delta)
-    elif slope != 1:
-        torch.ops.aten.leaky_relu_backward.grad_input(delta, output, slope, True, grad_input=delta)
+    def _norm_of(self, tensors: Sequence[Tensor]) -> Tensor:
+        """2-norm over all of them, (seeds,)."""
+        for row, tensor in zip(self._norms, tensors, strict=True):
+            torch.linalg.vector_norm(tensor.flatten(1), dim=1, out=row)
+        return torch.linalg.vector_norm(self._norms, dim=0)
+
+    def evaluate(self, points: StackedPoints, *, gradient: bool) -> Evaluation:
+        """Loss and error over all points, and the gradient norm (NaN unless asked for)."""
+        loss = torch.zeros(len(self), dtype=torch.float64, device=self.weights[0].device)
+        wrong = torch.zeros_like(loss)
+        total = [torch.zeros_like(p) for p in self._parameters] if gradient else []
+        terms: dict[int, Term] = {}
+        for batch in points.in_order:
+            if gradient:
+                layers = self._forward_and_back(batch)
+                for accumulated, part in zip(total, self._gradients, strict=True):
+                    accumulated += part
+                self._take_in(terms, layers)
+                logits = layers.outputs[-1]
+            else:
+                logits = self._pass.forward(batch)[-1].mul_(self.recipe.temperature)
+            loss += self.recipe.loss.values(logits, batch.y).sum(1, dtype=torch.float64)
+            wrong += (logits.argmax(1) != batch.y.argmax(0)).sum(1)
+        norm = torch.full_like(loss, math.nan)
+        for term in terms.values():
+            term.add_gradient(total[: len(self.weights)], len(points))
+        if gradient:
+            norms = [t.flatten(1).to(torch.float64).norm(dim=1) for t in total]
+            norm = torch.stack(norms).norm(dim=0) / len(points)
+        penalty = [term.values for term in terms.values()]
+        return Evaluation(
+            points=len(points),
+            loss=loss.tolist(),
+            wrong=wrong.tolist() if points.labelled else [math.nan] * len(self),
+            gradient_norm=norm.tolist(),
+            penalty=torch.stack(penalty).sum(0).tolist() if penalty else None,
+        )
+
+    def _take_in(self, terms: dict[int, Term], layers: Layers) -> None:
+        """Keep the largest term of each penalty over batches."""
+        for index, penalty in enumerate(self._penalties):
+            if index not in terms:
+                terms[index] = penalty.term(layers)
+            elif penalty.of_points:
+                terms[index] = terms[index].larger(penalty.term(layers))
+
+    def finite(self) -> list[bool]:
+        """Per net, whether all parameters are. One that became NaN stays NaN."""
+        sums = torch.stack([p.flatten(1).sum(1) for p in self._parameters])
+        return sums.sum(0).isfinite().tolist()
+
+    def net(self, position: int) -> dict[str, Tensor]:
+        """The parameters of one net, by name."""
+        found: dict[str, Tensor] = {}
+        biases = iter(self._parameters[len(self.weights) :])
+        for (weight, bias), values in zip(self.shape.names, self.weights, strict=True):
+            found[weight] = values[position]
+            if bias is not None:
+                found[bias] = next(biases)[position]
+        return found
+
+    @property
+    def path(self) -> Path | None:
+        """How far the nets have gone, where that is tracked."""
+        if not self.recipe.track_path:
+            return None
+        return Path(self._length.tolist(), self._largest.tolist())
+
+    def state(self) -> dict[str, Tensor]:
+        """Parameters, what the optimiser carries, and the path."""
+        found = {f"parameters/{i}": p for i, p in enumerate(self._parameters)}
+        carried = optimiser_state(self._optimiser, self._parameters)
+        found |= {f"optimiser/{key}": value for key, value in carried.items()}
+        if self.recipe.track_path:
+            found |= {"path/length": self._length, "path/largest": self._largest}
+        return found
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Go back to a :meth:`state`, in place."""
+        for i, parameter in enumerate(self._parameters):
+            parameter.copy_(state[f"parameters/{i}"])
+        head = "optimiser/"
+        carried = {k.removeprefix(head): v for k, v in state.items() if k.startswith(head)}
+        device = self.weights[0].device
+        moved = {key: value.to(device) if value.dim() else value for key, value in carried.items()}
+        restore_optimiser(self._optimiser, self._parameters, moved)
+        if self.recipe.track_path:
+            self._length.copy_(state["path/length"])
+            self._largest.copy_(state["path/largest"])
+
+    def select(self, positions: Sequence[int]) -> None:
+        """Go on with the nets at ``positions``."""
+        rows = list(positions)
+        carried = optimiser_state(self._optimiser, self._parameters)
+        seeds = len(self)
+        weights = [weight[rows] for weight in self.weights]
+        biases = [None if bias is None else bias[rows] for bias in self._pass.biases]
+        self._adopt(weights, biases)
+        own = {k: v[rows] if v.dim() and len(v) == seeds else v for k, v in carried.items()}
+        restore_optimiser(self._optimiser, self._parameters, own)
+        self._length, self._largest = self._length[rows], self._largest[rows]
+
+
+def _along(per_seed: Tensor, like: Tensor) -> Tensor:
+    """(seeds,) in the shape in which it multiplies ``like``; a 0-dim tensor stays one."""
+    return per_seed.view(-1, *[1] * (like.dim() - 1)) if per_seed.dim() else per_seed

@@ -74,23 +74,36 @@ def _name_of(kind: str) -> Any:
     return Literal[tuple(parts.names(kind))]
 
 
-if TYPE_CHECKING:
-    from nets.training.penalties.jacobian_penalty import Settings as JacobianPenalty
-    from nets.training.penalties.regularisation import Settings as Regularisation
+def _optional(kind: str) -> type[Section]:
+    """A section with a key for every part of a kind, all of which may be left out."""
+    keys: dict[str, Any] = {
+        name: (parts.settings_of(kind, name) | None, Field(None, description=_first_line(kind, name)))
+        for name in parts.names(kind)
+    }
+    return create_model(kind, __base__=Section, **keys)
 
+
+def _first_line(kind: str, name: str) -> str:
+    about = (parts.settings_of(kind, name).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return f"{about}; null: none"
+
+
+if TYPE_CHECKING:
     Model = Any
     Schedule = Any
     Optimizer = Any
+    Augmentation = Any
+    Penalties = Section
     DataName = str
     LossName = str
     NoiseName = str
     UpperName = str
 else:
-    JacobianPenalty = parts.settings_of("penalty", "jacobian_penalty")
-    Regularisation = parts.settings_of("penalty", "regularisation")
     Model = _one_of(_sections("model"))
     Schedule = _one_of(_sections("schedule"))
     Optimizer = _one_of(_sections("optimizer"))
+    Augmentation = _one_of(_sections("augmentation"))
+    Penalties = _optional("penalty")
     DataName, LossName, NoiseName = (_name_of(kind) for kind in ("data", "loss", "noise"))
     UpperName = Literal[("autolip", *CHAIN_BOUNDS, "best", "tightest")]
 
@@ -108,8 +121,8 @@ class LabelNoise(Section):
     seed: NonNegative = Field(description="seed of the noise, the same for every width and seed")
 
 
-class Training(Section):
-    """Gradient descent without momentum or weight decay, or Adam, and when it stops."""
+class Training(Penalties):
+    """How nets are updated, and when that stops. Besides, a key for each penalty and constraint."""
 
     loss: LossName = Field(
         description="mean_squared_error is summed over classes and averaged over points"
@@ -123,19 +136,13 @@ class Training(Section):
     clip_norm: PositiveFloat | None = Field(
         description="gradients are scaled down to this 2-norm; null: no clipping"
     )
-    regularisation: Regularisation | None = Field(
-        None, description="penalty on the layers' norms, added to the loss; null: none"
-    )
-    jacobian_penalty: JacobianPenalty | None = Field(
-        None, description="penalty on the Jacobians at the points, added to the loss; null: none"
+    augmentation: Augmentation | None = Field(
+        None,
+        description="what is done to the points of each batch, drawn anew in each epoch; null: nothing. "
+        "Losses, gradient norms and bounds are of the points as they are",
     )
     temperature: PositiveFloat = Field(
         1.0, description="the loss is that of this multiple of the logits; bounds are of the net without"
-    )
-    spectral_cap: PositiveFloat | None = Field(
-        None,
-        description="layers are rescaled after every update to keep the product of their spectral "
-        "norms to this; null: no cap",
     )
     track_path: bool = Field(
         False,
@@ -154,6 +161,12 @@ class Training(Section):
     keep_epochs: tuple[NonNegative, ...] = Field(
         description="epochs whose weights are kept, besides initialisation and the stop"
     )
+
+    @property
+    def penalties(self) -> dict[str, Section]:
+        """The penalties and constraints that are stated, by name."""
+        found = {name: getattr(self, name) for name in parts.names("penalty")}
+        return {name: settings for name, settings in found.items() if settings is not None}
 
     @model_validator(mode="after")
     def _epochs_in_order(self) -> Self:
@@ -251,10 +264,9 @@ class TrainingJob(Section):
             parts.module_name("schedule", training.schedule.name),
             parts.module_name("optimizer", training.optimizer.name),
         ]
-        for penalty in parts.names("penalty"):
-            if getattr(training, penalty) is not None:
-                found.append(parts.module_name("penalty", penalty))
-        return found
+        if training.augmentation is not None:
+            found.append(parts.module_name("augmentation", training.augmentation.name))
+        return found + [parts.module_name("penalty", penalty) for penalty in training.penalties]
 
 
 class BoundsJob(Section):

@@ -1,4 +1,4 @@
-"""Saved states of a running job: one job at a time, whole files, checked before use."""
+"""One job at a time in a folder, and what ends it before its time."""
 
 import fcntl
 import hashlib
@@ -18,67 +18,19 @@ import psutil
 from pipeline.jobs.progress import LOG
 from pipeline.provenance.files import (
     TEMPORARY,
-    DamagedFileError,
     OutputError,
-    read_tensors,
-    write_tensors,
 )
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
 
-class SavedState:
-    """The saved state of one job, in ``folder`` and beside its outputs.
-
-    Snakemake deletes declared outputs before it starts a job again, so the state is not one of
-    them. Its name carries ``key``, a digest of all that the job depends on: a changed
-    configuration, input or program never resumes from another one's state.
-    """
-
-    def __init__(self, folder: Path, key: str) -> None:
-        self.path = folder / f".resume-{key}.safetensors"
-        self._folder = folder
-
-    def save(self, tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> None:
-        """Replace the saved state."""
-        digest = _digest(tensors, values)
-        write_tensors(self.path, tensors, {"values": values, "sha256": digest})
-
-    def load(self) -> "tuple[dict[str, torch.Tensor], dict[str, Any]] | None":
-        """The saved state, or None when there is none that can be used; the log says why."""
-        if not self.path.exists():
-            return None
-        try:
-            tensors, metadata = read_tensors(self.path)
-            if metadata.get("sha256") != _digest(tensors, metadata["values"]):
-                raise DamagedFileError(f"{self.path} is damaged (its checksum does not match)")
-        except (DamagedFileError, KeyError) as error:
-            LOG.warning("%s; it is removed and the job starts over", error)
-            self.path.unlink()
-            return None
-        return tensors, metadata["values"]
-
-    def clear(self) -> None:
-        """Remove this state and those of earlier configurations of the same job."""
-        for path in self._folder.glob(".resume-*.safetensors"):
-            path.unlink(missing_ok=True)
-
-
 def state_key(*parts: str) -> str:
     """Sixteen hex digits for everything that a job depends on."""
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _digest(tensors: "Mapping[str, torch.Tensor]", values: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode())
-    for key in sorted(tensors):
-        digest.update(key.encode())
-        digest.update(tensors[key].contiguous().numpy().tobytes())
-    return digest.hexdigest()
 
 
 @contextmanager

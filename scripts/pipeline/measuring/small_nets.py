@@ -1,7 +1,8 @@
 """Small nets of the studies: built, trained in seconds, and searched for steep places."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +10,14 @@ from torch.nn.utils import skip_init
 
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.operator_norm import OperatorNorm
+from nets import parts
+from nets.training.assemble import assemble
+from nets.training.ensemble import Ensemble
+from nets.training.loss import loss_named
+from nets.training.points import Points
+from nets.training.recipe import Recipe
+from nets.training.run import Memory, Settings, TrainingRun
+from nets.training.schedule import Schedule
 
 
 def seeded_mlp(sizes: Sequence[int], seed: int) -> nn.Sequential:
@@ -35,9 +44,8 @@ def initialised(model: nn.Sequential, seed: int) -> nn.Sequential:
 
 def train_with_adam(
     model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    loss: Callable[[Tensor, Tensor], Tensor],
+    points: Points,
+    loss: str,
     *,
     epochs: int,
     batch_size: int,
@@ -46,24 +54,53 @@ def train_with_adam(
     drops: Sequence[int] = (),
     drop_factor: float = 0.1,
 ) -> float:
-    """Train in place with Adam, a new batch order each epoch; the last epoch's mean loss.
+    """Train in place with Adam, a new batch order each epoch; the mean loss at the end.
 
-    The rate is multiplied by ``drop_factor`` after each of the epochs ``drops``.
+    ``loss`` is a file in nets/training/losses. The rate is multiplied by ``drop_factor`` after each
+    of the epochs ``drops``.
     """
-    generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.Adam(model.parameters(), lr=learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.MultiStepLR(optimiser, list(drops), drop_factor)
-    total = torch.tensor(0.0)
-    for _ in range(epochs):
-        total = torch.tensor(0.0)
-        for batch in torch.randperm(len(x), generator=generator).split(batch_size):
-            value = loss(model(x[batch]), y[batch])
-            optimiser.zero_grad()
-            value.backward()
-            optimiser.step()
-            total += value.detach() * len(batch)
-        schedule.step()
-    return total.item() / len(x)
+
+    def factor(update: int, updates_per_epoch: int) -> float:
+        return float(drop_factor ** sum(update >= epoch * updates_per_epoch for epoch in drops))
+
+    adam = parts.load("optimizer", "adam").Settings()
+    recipe = Recipe(loss_named(loss), optimiser=adam.optimiser)
+    settings = until(epochs, learning_rate, factor, batch_size, shuffle=True, order_seed=seed)
+    outputs = points.y.shape[1] if points.y.dim() == 2 else int(points.y.max()) + 1
+    found = trained(assemble([model], recipe, points.x.device, outputs), points, settings)
+    model.load_state_dict(found.nets[0, epochs])
+    return found.records[-1].train_loss
+
+
+def until(
+    epochs: int,
+    learning_rate: float,
+    schedule: Schedule,
+    batch_size: int,
+    **more: Any,
+) -> Settings:
+    """Settings of a run that ends after so many epochs, whatever the gradient is."""
+    return Settings(
+        learning_rate=learning_rate,
+        schedule=schedule,
+        batch_size=batch_size,
+        min_epochs=epochs,
+        max_epochs=epochs,
+        target_gradient_norm=0.0,
+        gradient_norm_every=epochs,
+        record_every=epochs,
+        **more,
+    )
+
+
+def trained(ensemble: Ensemble[Any], points: Points, settings: Settings) -> Memory:
+    """The nets and records of a whole run on the same points for training and test."""
+    store = Memory()
+    run = TrainingRun(ensemble, range(len(ensemble)), points, points, settings, store)
+    run.start()
+    while not run.finished:
+        run.advance()
+    return store
 
 
 def annealed_jacobian(

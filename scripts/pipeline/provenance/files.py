@@ -5,7 +5,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
-_METADATA_KEY = "json"  # one key only: safetensors does not keep the order of several
+METADATA_KEY = "json"  # one key only: safetensors does not keep the order of several
 
 
 TEMPORARY = ".tmp"
@@ -52,7 +53,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"cannot write {path} ({len(content):,} bytes): {error.strerror}{_space_left(path)}. "
+            f"cannot write {path} ({len(content):,} bytes): {error.strerror}{space_left(path)}. "
             "What was there before is unchanged."
         ) from error
     finally:
@@ -97,11 +98,35 @@ def read_tensors(path: Path) -> "tuple[dict[str, torch.Tensor], dict[str, Any]]"
     return _read(path, "pt")
 
 
+def tensors_one_by_one(
+    path: Path,
+) -> "tuple[list[str], Callable[[str], torch.Tensor], dict[str, Any]]":
+    """The names in a safetensors file, a function that reads one tensor, and the metadata.
+
+    Raises :class:`DamagedFileError`, as does the function.
+    """
+    with _damage_named(path):
+        file = safetensors.safe_open(path, framework="pt")
+        metadata = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+
+    def read(key: str) -> "torch.Tensor":
+        with _damage_named(path):
+            tensor: torch.Tensor = file.get_tensor(key)
+            return tensor
+
+    return list(file.keys()), read, metadata
+
+
 def _read(path: Path, framework: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    with _damage_named(path), safetensors.safe_open(path, framework=framework) as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        return tensors, json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        with safetensors.safe_open(path, framework=framework) as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return tensors, json.loads((file.metadata() or {}).get(_METADATA_KEY, "{}"))
+        yield
     except (safetensors.SafetensorError, ValueError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it to have it rebuilt") from error
 
@@ -113,7 +138,7 @@ def sha256(path: Path) -> str:
 
 
 def _pack(metadata: Mapping[str, Any] | None) -> dict[str, str] | None:
-    return None if metadata is None else {_METADATA_KEY: json.dumps(metadata, sort_keys=True)}
+    return None if metadata is None else {METADATA_KEY: json.dumps(metadata, sort_keys=True)}
 
 
 def _umask() -> int:
@@ -122,7 +147,8 @@ def _umask() -> int:
     return mask
 
 
-def _space_left(path: Path) -> str:
+def space_left(path: Path) -> str:
+    """How much there is on the disk of a file, for a message."""
     folder = next((p for p in path.absolute().parents if p.exists()), None)
     if folder is None:
         return ""

@@ -1,6 +1,5 @@
 """Where results lie: the only place that puts paths together and takes them apart."""
 
-from pathlib import PurePosixPath
 from typing import NamedTuple
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -46,7 +45,12 @@ def numbered(segment: str) -> tuple[str, int]:
     return name, int(number)
 
 
+def checkpoint_key(seed: int, epoch: int, name: str) -> str:
+    """Name of a tensor in a file of checkpoints; ``name`` is that in the net's state."""
+    return f"seed~{seed}/epoch~{epoch}/{name}"
+
+
 def parse_checkpoint_key(key: str) -> tuple[int, int, str]:
     """Seed, epoch and name of a weight in a file of checkpoints."""
-    seed, epoch, name = PurePosixPath(key).parts
+    seed, epoch, name = key.split("/", 2)
     return numbered(seed)[1], numbered(epoch)[1], name

@@ -1,7 +1,7 @@
 """The runs of experiments, as the steps behind training read them."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
 from nets import parts
+from nets.training.initialisation import with_state
 from nets.training.points import Points, training_subset
 from pipeline.config.training import Model, Training
-from pipeline.provenance.files import read_tensors
+from pipeline.provenance.files import read_tensors, tensors_one_by_one
 from pipeline.runs import paths
 
 
@@ -20,7 +21,7 @@ class Checkpoint(NamedTuple):
 
     seed: int
     epoch: int
-    model: nn.Sequential
+    model: nn.Module
 
 
 class Run(BaseModel):
@@ -79,18 +80,22 @@ class Run(BaseModel):
 
 
 def read_checkpoints(path: Path, model: Model, width: int) -> Iterator[Checkpoint]:
-    """Every net in a file of checkpoints, by seed and epoch."""
-    tensors, _ = read_tensors(path)
-    states: dict[tuple[int, int], dict[str, Tensor]] = {}
-    for key, weight in tensors.items():
+    """Every net in a file of checkpoints, by seed and epoch, one after another."""
+    keys, read, about = tensors_one_by_one(path)
+    nets: dict[tuple[int, int], dict[str, str]] = {}
+    for key in keys:
         seed, epoch, name = paths.parse_checkpoint_key(key)
-        states.setdefault((seed, epoch), {})[name] = weight
-    for (seed_number, epoch_number), state in sorted(states.items()):
-        net = net_of(state, model, width)
-        yield Checkpoint(seed_number, epoch_number, net)
+        nets.setdefault((seed, epoch), {})[name] = key
+    for (seed, epoch), names in sorted(nets.items()):
+        state = {name: read(key) for name, key in names.items()}
+        yield Checkpoint(seed, epoch, net_of(state, model, width, about["shape"], about["classes"]))
 
 
-def net_of(state: dict[str, Tensor], model: Model, width: int) -> nn.Sequential:
-    """The net with the weights ``state``, of the family that ``model`` names."""
-    net: nn.Sequential = parts.load("model", model.name).from_state(state, model, width)
-    return net
+def net_of(
+    state: dict[str, Tensor], model: Model, width: int, shape: Sequence[int], classes: int
+) -> nn.Module:
+    """The net with the weights ``state``, of the family that ``model`` names.
+
+    It maps points of ``shape`` to ``classes`` logits.
+    """
+    return with_state(parts.made("model", model), state, width, shape, classes)

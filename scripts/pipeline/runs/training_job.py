@@ -3,52 +3,86 @@
 import csv
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import nn
 
 from nets import parts
-from nets.training.initialisation import first_alive
+from nets.settings import Family, Section
+from nets.training.assemble import assemble
+from nets.training.initialisation import first_accepted, seeded
 from nets.training.loss import loss_named
 from nets.training.points import Points
-from nets.training.run import Record, Settings, TrainingRun
+from nets.training.recipe import Penalty, Recipe
+from nets.training.run import Record, Settings, StopReason, TrainingRun
 from nets.training.schedule import build_schedule
-from nets.training.stacked import StackedFCN
 from pipeline.config.training import Training, TrainingJob
 from pipeline.jobs.seeds import derive_seed
 
-if TYPE_CHECKING:
-    from nets.training.optimisers.adam import Adam
-    from nets.training.penalties.jacobian_penalty import JacobianPenalty
-    from nets.training.penalties.regularisation import LipschitzPenalty
-    from nets.training.penalties.spectral_cap import SpectralCap
-
 
 def build_run(
-    job: TrainingJob, width: int, train: Points, test: Points, classes: int, device: torch.device
+    job: TrainingJob,
+    width: int,
+    train: Points,
+    test: Points,
+    classes: int,
+    device: torch.device,
 ) -> TrainingRun:
-    """A run at initialisation: every seed of one width, side by side on ``device``."""
-    family = parts.load("model", job.model.name)
-    stack = StackedFCN(
-        [w.to(device) for w in _initial_weights(job, width, train, classes)],
-        output_slope=family.OUTPUT_SLOPES[job.model.output_activation],
-        loss=loss_named(job.training.loss),
-        clip_norm=math.inf if job.training.clip_norm is None else job.training.clip_norm,
-        largest_batch=min(job.training.batch_size, max(len(train.y), len(test.y))),
-        penalty=_penalty(job.training),
-        jacobian_penalty=_jacobian_penalty(job.training),
-        temperature=job.training.temperature,
-        optimizer=_optimizer(job.training),
-        spectral_cap=_spectral_cap(job.training),
-        track_path=job.training.track_path,
+    """A run at initialisation: every seed of one width, side by side on ``device``.
+
+    Raises ``ValueError`` where the family is not for such points, or a penalty not for such nets.
+    """
+    nets = list(initial_nets(job, width, train, classes))
+    ensemble = assemble(nets, recipe(job.training), device, classes)
+    settings = run_settings(job.training, _order_seed(job, width))
+    return TrainingRun(ensemble, range(job.seeds), train, test, settings)
+
+
+def initial_nets(job: TrainingJob, width: int, train: Points, classes: int) -> Iterator[nn.Module]:
+    """The net of each seed, the first initialisation that its family accepts."""
+    family: Family = parts.made("model", job.model)
+    for seed in range(job.seeds):
+        drawn = _draws(job, family, width, seed, train.x.shape[1:], classes)
+        yield first_accepted(drawn, partial(_accepted, family, train))
+
+
+def _accepted(family: Family, train: Points, net: nn.Module) -> bool:
+    return family.accepts(net, train.x, train.y)
+
+
+def _draws(
+    job: TrainingJob, family: Family, width: int, seed: int, shape: torch.Size, classes: int
+) -> Iterator[nn.Module]:
+    """Initialisations of one seed, the first and its replacements."""
+    for draw in count():
+        drawn = derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw)
+        yield seeded(family, drawn, width, shape, classes)
+
+
+def recipe(training: Training) -> Recipe:
+    """How a set-up updates nets."""
+    optimizer = parts.made("optimizer", training.optimizer)
+    augmentation = training.augmentation
+    return Recipe(
+        loss=loss_named(training.loss),
+        clip_norm=math.inf if training.clip_norm is None else training.clip_norm,
+        temperature=training.temperature,
+        optimiser=optimizer.optimiser,
+        rowwise=getattr(parts.load("optimizer", training.optimizer.name), "ROWWISE", False),
+        penalties=[_penalty(*stated) for stated in training.penalties.items()],
+        augmentation=None if augmentation is None else parts.made("augmentation", augmentation).augment,
+        track_path=training.track_path,
     )
-    train, test = (Points(p.x.to(device), p.y.to(device)) for p in (train, test))
-    settings = _settings(job.training, _order_seed(job, width))
-    return TrainingRun(stack, range(job.seeds), train, test, settings)
+
+
+def _penalty(name: str, settings: Section) -> Penalty:
+    own = parts.load("penalty", name).Settings(**settings.model_dump())
+    return Penalty(name, getattr(own, "stacked", None), getattr(own, "plain", None))
 
 
 def history_csv(records: Sequence[Record]) -> str:
@@ -61,13 +95,15 @@ def history_csv(records: Sequence[Record]) -> str:
     return text.getvalue()
 
 
-def summary(run: TrainingRun) -> list[dict[str, Any]]:
+def summary(
+    records: Sequence[Record], stopped: Mapping[int, tuple[StopReason, int]]
+) -> list[dict[str, Any]]:
     """Where each seed stopped, why, and its losses there, with the penalty if there is one."""
-    last = {record.seed: record for record in sorted(run.records, key=lambda r: r.epoch)}
+    at = {(record.seed, record.epoch): record for record in records}
     return [
-        {"seed": seed, "stop_reason": run.stopped[seed], "epochs": last[seed].epoch}
-        | {k: v for k, v in _values(last[seed]).items() if k not in ("seed", "epoch")}
-        for seed in sorted(last)
+        {"seed": seed, "stop_reason": reason, "epochs": epoch}
+        | {k: v for k, v in _values(at[seed, epoch]).items() if k not in ("seed", "epoch")}
+        for seed, (reason, epoch) in sorted(stopped.items())
     ]
 
 
@@ -75,68 +111,13 @@ def _values(record: Record) -> dict[str, Any]:
     return {name: value for name, value in asdict(record).items() if value is not None}
 
 
-def _initial_weights(job: TrainingJob, width: int, train: Points, classes: int) -> list[torch.Tensor]:
-    """Weights (seeds, out, in) of each layer."""
-    models = [
-        first_alive(
-            _draws(job, width, seed, train.x.shape[1], classes),
-            train.x,
-            train.y,
-            job.model.minimum_alive_share,
-        )
-        for seed in range(job.seeds)
-    ]
-    linear_weights = parts.load("model", job.model.name).linear_weights
-    return [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
-
-
-def _draws(job: TrainingJob, width: int, seed: int, inputs: int, classes: int) -> Iterator[nn.Module]:
-    """Initialisations of one seed, the first and its replacements."""
-    family = parts.load("model", job.model.name)
-    for draw in count():
-        drawn = derive_seed(job.random_seed, "initialisation", width=width, seed=seed, draw=draw)
-        yield family.initialised(job.model, width, inputs, classes, drawn)
-
-
-def _penalty(training: Training) -> "LipschitzPenalty | None":
-    settings = training.regularisation
-    if settings is None:
-        return None
-    penalty: LipschitzPenalty = parts.load("penalty", "regularisation").LipschitzPenalty(
-        **dict(settings)
-    )
-    return penalty
-
-
-def _jacobian_penalty(training: Training) -> "JacobianPenalty | None":
-    settings = training.jacobian_penalty
-    if settings is None:
-        return None
-    penalty: JacobianPenalty = parts.load("penalty", "jacobian_penalty").JacobianPenalty(
-        settings.strength
-    )
-    return penalty
-
-
-def _spectral_cap(training: Training) -> "SpectralCap | None":
-    if training.spectral_cap is None:
-        return None
-    cap: SpectralCap = parts.load("penalty", "spectral_cap").SpectralCap(training.spectral_cap)
-    return cap
-
-
-def _optimizer(training: Training) -> "Adam | None":
-    settings = training.optimizer
-    found: Adam | None = parts.load("optimizer", settings.name).optimiser(settings)
-    return found
-
-
 def _order_seed(job: TrainingJob, width: int) -> int:
     order = {"order": job.training.order_seed} if job.training.order_seed else {}
     return derive_seed(job.random_seed, "batch order", width=width, **order)
 
 
-def _settings(training: Training, order_seed: int) -> Settings:
+def run_settings(training: Training, order_seed: int) -> Settings:
+    """When a set-up stops, records and keeps."""
     schedule = training.schedule.model_dump()
     return Settings(
         learning_rate=training.learning_rate,

@@ -4,6 +4,7 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 """
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -119,15 +120,14 @@ class Jobs:
     def training_cost(self, training: str, width: int) -> int:
         """Cost of a training job that runs to the cap, to compare it with that of others."""
         setup = self.config.setup(training)
-        weights = setup.model.hidden_layers * (width + 100)  # narrow nets are bound by overhead
-        penalised = 6 if setup.training.jacobian_penalty else 1
-        return int(weights * setup.seeds * setup.training.max_epochs * penalised)
+        units = setup.model.units(width) + 100  # narrow nets are bound by overhead
+        extra = math.prod(penalty.work for penalty in setup.training.penalties.values())
+        return int(units * setup.seeds * setup.training.max_epochs * extra)
 
     def training_memory_mb(self, training: str, width: int) -> int:
         """Memory of a training job: the interpreter, and activations with their derivatives."""
         setup = self.config.setup(training)
-        layers = setup.model.hidden_layers
-        activations = 2 * 4 * setup.seeds * layers * width * setup.training.batch_size
+        activations = 2 * 4 * setup.seeds * setup.model.units(width) * setup.training.batch_size
         return int(1000 + 2 * activations // 10**6)
 
     def study_data(self, study: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""A penalty on the largest Jacobian norm over the points of a batch, for stacked nets.
+"""A penalty on the largest Jacobian norm over the points of a batch.
 
 Source: Khromov & Singh, ICLR 2024, appendix S3.16: the mean loss plus a strength times the lower
 bound of the Lipschitz constant on the batch, the largest spectral norm of the Jacobian of the logits
@@ -13,12 +13,15 @@ seed for one hidden layer of H units, several times those of an update.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
+from lipbounds.jacobian import jacobian_norms
 from nets.settings import PositiveFloat, Section
+from nets.training.recipe import Layers
 
 _CANDIDATES = 16
 """Points per exact computation of norms, most promising first."""
@@ -48,39 +51,86 @@ class Peak:
 class Settings(Section):
     """A penalty on the lower Lipschitz bound of every batch (Khromov & Singh 2024, S3.16)."""
 
+    work: ClassVar[float] = 6
+
     strength: PositiveFloat = Field(
         description="the loss grows by this times the largest Jacobian norm over the batch"
     )
 
+    def stacked(self) -> "StackedPeak":
+        """For stacks of fully connected nets."""
+        return StackedPeak(self.strength)
+
+    def plain(self) -> "PlainPeak":
+        """For any net."""
+        return PlainPeak(self.strength)
+
 
 @dataclass(frozen=True)
-class JacobianPenalty:
-    """``strength`` times the largest spectral norm of the Jacobian over the points."""
+class PeakTerm:
+    """``strength`` times the largest norm."""
 
     strength: float
+    peak: Peak
 
-    def scratch(self) -> "Scratch":
-        """Memory for :meth:`find_peak`, kept from one call to the next."""
-        return Scratch()
+    @property
+    def values(self) -> Tensor:
+        """(seeds,), float64."""
+        return self.strength * self.peak.norm
 
-    def find_peak(
-        self,
-        weights: Sequence[Tensor],
-        outputs: Sequence[Tensor],
-        output_slope: float,
-        scratch: "Scratch",
-    ) -> Peak:
-        """See :func:`find_peak`."""
-        return find_peak(weights, outputs, output_slope, scratch)
-
-    def values(self, peak: Peak) -> Tensor:
-        """The penalty of each seed, (seeds,), float64."""
-        return self.strength * peak.norm
-
-    def add_gradient(self, peak: Peak, gradients: Sequence[Tensor], factor: float) -> None:
-        """Add ``factor`` times the gradient of the penalty to ``gradients``, in place."""
-        for gradient, above, below in zip(gradients, peak.above, peak.below, strict=True):
+    def add_gradient(self, gradients: Sequence[Tensor], factor: float) -> None:
+        """Add ``factor`` times the gradient to ``gradients``, in place."""
+        for gradient, above, below in zip(gradients, self.peak.above, self.peak.below, strict=True):
             gradient.baddbmm_(above.unsqueeze(2), below.unsqueeze(1), alpha=self.strength * factor)
+
+    def larger(self, other: "PeakTerm") -> "PeakTerm":
+        """That of both sets of points."""
+        return PeakTerm(self.strength, self.peak.larger(other.peak))
+
+
+class StackedPeak:
+    """The penalty on stacks, with memory that is kept from one batch to the next."""
+
+    of_points = True
+
+    def __init__(self, strength: float) -> None:
+        self.strength = strength
+        self._scratch = Scratch()
+
+    def term(self, layers: Layers) -> PeakTerm:
+        """The penalty at the points of the batch. Biases do not matter to it."""
+        slope = layers.output_slope
+        return PeakTerm(self.strength, find_peak(layers.weights, layers.outputs, slope, self._scratch))
+
+
+@dataclass(frozen=True)
+class PlainPeak:
+    """The penalty on any net, in eval mode."""
+
+    strength: float
+    of_points: bool = True
+
+    def value(self, net: nn.Module, x: Tensor) -> Tensor:
+        """The penalty at points (n, *shape).
+
+        With the top singular vectors u and v at the steepest point, ``u^T J v`` has the value and
+        the gradient of the norm.
+        """
+        training = net.training
+        net.eval()
+        with torch.enable_grad():
+            steepest = int(jacobian_norms(net, x).argmax())
+            point = x[steepest : steepest + 1].detach().requires_grad_()
+            logits = net(point).flatten()
+            rows = [
+                torch.autograd.grad(logit, point, retain_graph=True)[0].flatten() for logit in logits
+            ]
+            left, _, right = torch.linalg.svd(_finite(torch.stack(rows)), full_matrices=False)
+            u, v = left[:, 0].to(logits.dtype), right[0].to(logits.dtype)
+            (pulled,) = torch.autograd.grad(logits, point, u, create_graph=True)
+            found = self.strength * (pulled.flatten() @ v)
+        net.train(training)
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A penalty on the Lipschitz constants of the layers, for stacked nets.
+"""A penalty on the Lipschitz constants of the layers.
 
 Source: Delattre, Barthélemy, Araujo & Allauzen, Efficient bound of Lipschitz constant for
 convolutional layers by Gram iteration, ICML 2023: the loss plus ``r sum_l t(L_l)`` with ``t(L) = L``
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from lipbounds.gram_iteration import gram_norm_and_gradient
 from nets.settings import NonNegative, NonNegativeFloat, PositiveFloat, Section
+from nets.training.recipe import Layers
 
 
 class Settings(Section):
@@ -28,30 +29,92 @@ class Settings(Section):
         description="Gram products per norm (6 in the released code); 0: the Frobenius norm"
     )
 
+    def stacked(self) -> "StackedNorms":
+        """For stacks of fully connected nets."""
+        return StackedNorms(self)
+
+    def plain(self) -> "PlainNorms":
+        """For any net: of its linear layers and convolutions."""
+        return PlainNorms(self)
+
 
 @dataclass(frozen=True)
-class LipschitzPenalty:
-    """``strength`` times the sum of the layers' spectral norms that exceed ``threshold``.
+class NormsTerm:
+    """``strength`` times the sum of the layers' norms that exceed the threshold.
 
-    Norms are the values after ``steps`` Gram products: upper bounds, up to rounding. Weights are
-    (seeds, out, in), one tensor per layer, and every seed has a penalty of its own.
+    ``norms`` are (layers, seeds), ``slopes`` their gradients, (seeds, out, in) per layer.
     """
 
-    strength: float
-    threshold: float = 1.0
-    steps: int = 6
+    settings: Settings
+    norms: Tensor
+    slopes: Sequence[Tensor]
 
-    def values(self, weights: Sequence[Tensor]) -> Tensor:
-        """The penalty of each seed, (seeds,), float64."""
-        each = [gram_norm_and_gradient(w, steps=self.steps)[0] for w in weights]
-        norms = torch.stack(each).to(torch.float64)
-        return self.strength * torch.where(norms <= self.threshold, 0.0, norms).sum(0)
+    @property
+    def values(self) -> Tensor:
+        """(seeds,), float64."""
+        norms = self.norms.to(torch.float64)
+        return self.settings.strength * torch.where(self._active, norms, 0.0).sum(0)
 
-    def add_gradient(
-        self, weights: Sequence[Tensor], gradients: Sequence[Tensor], factor: float
-    ) -> None:
-        """Add ``factor`` times the gradient of the penalty to ``gradients``, in place."""
-        for weight, gradient in zip(weights, gradients, strict=True):
-            norm, slope = gram_norm_and_gradient(weight, steps=self.steps)
-            active = (norm > self.threshold).to(norm.dtype)
-            gradient.addcmul_(slope, active.view(-1, 1, 1), value=self.strength * factor)
+    def add_gradient(self, gradients: Sequence[Tensor], factor: float) -> None:
+        """Add ``factor`` times the gradient to ``gradients``, in place."""
+        for gradient, slope, active in zip(gradients, self.slopes, self._active, strict=True):
+            own = active.to(slope.dtype).view(-1, 1, 1)
+            gradient.addcmul_(slope, own, value=self.settings.strength * factor)
+
+    def larger(self, other: "NormsTerm") -> "NormsTerm":
+        """The same at all points."""
+        return self
+
+    @property
+    def _active(self) -> Tensor:
+        return self.norms > self.settings.threshold
+
+
+@dataclass(frozen=True)
+class StackedNorms:
+    """The penalty on stacks: every seed has one of its own.
+
+    Norms are the values after ``steps`` Gram products: upper bounds, up to rounding.
+    """
+
+    settings: Settings
+    of_points: bool = False
+
+    def term(self, layers: Layers) -> NormsTerm:
+        """The penalty, of the weights alone."""
+        each = [gram_norm_and_gradient(w, steps=self.settings.steps) for w in layers.weights]
+        norms, slopes = zip(*each, strict=True)
+        return NormsTerm(self.settings, torch.stack(norms), slopes)
+
+
+@dataclass(frozen=True)
+class PlainNorms:
+    """The penalty on any net, over its linear layers and convolutions.
+
+    A convolution is bounded for images of every size, by powers of its kernel.
+    """
+
+    settings: Settings
+    of_points: bool = False
+
+    def value(self, net: nn.Module, x: Tensor) -> Tensor:
+        """The penalty, of the weights alone. Raises ``ValueError`` for a net without such layers."""
+        norms = [self._norm(module) for module in net.modules() if _has_norm(module)]
+        if not norms:
+            raise ValueError("regularisation found neither linear layers nor convolutions in the net")
+        sizes = torch.stack(norms)
+        active = (sizes.detach() > self.settings.threshold).to(sizes.dtype)
+        return self.settings.strength * (sizes * active).sum()
+
+    def _norm(self, module: nn.Module) -> Tensor:
+        # here, so that trainings without such a net do not depend on the code of convolutions
+        from lipbounds.operator_norm.gram import gram_norm, toeplitz_gram_norm
+
+        weight: Tensor = module.weight  # type: ignore[assignment]
+        if weight.dim() == 2:
+            return gram_norm(weight, steps=self.settings.steps)
+        return toeplitz_gram_norm(weight, steps=max(1, self.settings.steps))
+
+
+def _has_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)

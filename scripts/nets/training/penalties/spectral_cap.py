@@ -1,4 +1,4 @@
-"""A cap on the spectral norms of the layers of stacked nets.
+"""A cap on the spectral norms of the layers.
 
 What each layer is divided by is an upper bound of its norm, so that the product of the norms keeps
 to the cap up to float32 rounding. (Power iteration, the usual choice, approaches it from below.)
@@ -8,15 +8,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from pydantic import Field
+from torch import Tensor, nn
 
+from nets.settings import PositiveFloat, Section
+
+_CONVOLUTION_STEPS = 5
 _ROUNDS = 4
 _SQUARINGS = 3
 """Per round: a matrix of unit Frobenius norm and n rows keeps a norm of n^-4, above float32's least."""
 
 
+class Settings(Section):
+    """A cap on the product of the layers' spectral norms (Khromov & Singh 2024, S3.12)."""
+
+    cap: PositiveFloat = Field(
+        description="layers are rescaled after every update to keep the product of their norms to this"
+    )
+
+    def stacked(self) -> "StackedCap":
+        """For stacks of fully connected nets."""
+        return StackedCap(self.cap)
+
+    def plain(self) -> "PlainCap":
+        """For nets whose parameters are those of linear layers and convolutions."""
+        return PlainCap(self.cap)
+
+
 @dataclass(frozen=True)
-class SpectralCap:
+class StackedCap:
     """Keeps the product of the layers' spectral norms to ``cap``."""
 
     cap: float
@@ -24,6 +44,34 @@ class SpectralCap:
     def apply(self, weights: Sequence[Tensor]) -> None:
         """Rescale the layers in place; see :func:`cap_norms`."""
         cap_norms(weights, self.cap)
+
+
+@dataclass(frozen=True)
+class PlainCap:
+    """Keeps the product of the norms of linear layers and convolutions to ``cap``."""
+
+    cap: float
+
+    def apply(self, net: nn.Module) -> None:
+        """Rescale the layers in place. Raises ``ValueError`` for layers of other kinds."""
+        layers = [module for module in net.modules() if list(module.parameters(recurse=False))]
+        share = self.cap ** (1 / len(layers))
+        for layer in layers:
+            if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+                raise ValueError(
+                    "spectral_cap knows linear layers and convolutions, and not "
+                    f"{type(layer).__name__}; leave one of the two out"
+                )
+            layer.weight.mul_((share / _bound(layer.weight)).clamp_(max=1))
+
+
+def _bound(weight: Tensor) -> Tensor:
+    """Of the norm of a layer; that of a convolution holds for images of every size."""
+    if weight.dim() == 2:
+        return norm_bounds(weight.unsqueeze(0))[0]
+    from lipbounds.operator_norm.gram import toeplitz_gram_norm
+
+    return toeplitz_gram_norm(weight, steps=_CONVOLUTION_STEPS)
 
 
 def cap_norms(weights: Sequence[Tensor], cap: float) -> None:

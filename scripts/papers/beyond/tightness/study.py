@@ -11,6 +11,7 @@ from lipbounds.bounds.chain import Chain
 from lipbounds.threads import map_single_threaded
 from nets.models.fcn import linear_weights
 from nets.settings import Count, Flag, NonNegative, PositiveFloat, Section
+from nets.training.points import Points
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
 from pipeline.measuring.arrays import Arrays
@@ -89,9 +90,8 @@ def _trained(
     model = seeded_mlp(sizes, seed)
     loss = train_with_adam(
         model,
-        x,
-        y,
-        nn.functional.cross_entropy,
+        Points(x, y),
+        "cross_entropy",
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,

@@ -84,7 +84,7 @@ def _change(name: str, free: Facts, capped: Facts) -> Interval:
 def _facts_of(data: pd.DataFrame, training: Training) -> Facts:
     curves = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss", "test_error")}
     return {
-        "cap_on_the_product_of_norms": training["spectral_cap"],
+        "cap_on_the_product_of_norms": _cap(training),
         "temperature": training["temperature"],
         "largest_c_upper_with_the_temperature": number(data["c_upper"].max() * training["temperature"]),
         "rank_correlation_with_test_loss": {
@@ -139,16 +139,19 @@ def _draw_column(panels: Any, data: pd.DataFrame, training: Training) -> None:
     draw_losses(panels[1], data)
     draw_errors(panels[2], data)
     mark_diverged(panels[0], data, "width")
-    if training["spectral_cap"]:
-        panels[0].axhline(
-            training["spectral_cap"], color="#CC79A7", linewidth=2.5, alpha=0.5, zorder=1, label="cap"
-        )
+    if cap := _cap(training):
+        panels[0].axhline(cap, color="#CC79A7", linewidth=2.5, alpha=0.5, zorder=1, label="cap")
 
 
 def _named(training: Training) -> str:
-    if not training["spectral_cap"]:
-        return "no cap"
-    return f"cap {training['spectral_cap']:g}, temperature {training['temperature']:g}"
+    cap = _cap(training)
+    return f"cap {cap:g}, temperature {training['temperature']:g}" if cap else "no cap"
+
+
+def _cap(training: Training) -> float | None:
+    """Cap on the product of the layers' norms."""
+    stated = training["spectral_cap"]
+    return stated["cap"] if stated else None
 
 
 def _legends(grid: Any) -> None:

@@ -95,7 +95,7 @@ def _between(settings: Settings, run: Run, part: str, x: Tensor) -> Iterator[Ten
     return convex_combinations(x, settings.weights, count, generator)
 
 
-def measure(model: nn.Sequential, sets: PointSets) -> list[dict[str, Any]]:
+def measure(model: nn.Module, sets: PointSets) -> list[dict[str, Any]]:
     """Number of points, largest and mean Jacobian norm of each set, and of their union."""
     found = {name: lower_bound_over(model, chunks()) for name, chunks in sets.items()}
     rows = [

@@ -96,7 +96,7 @@ def _linearised_norms(start: Checkpoint, end: Checkpoint, x: Tensor) -> Tensor:
     return torch.cat(norms)
 
 
-def _slopes(model: nn.Sequential, x: Tensor) -> list[Tensor]:
+def _slopes(model: nn.Module, x: Tensor) -> list[Tensor]:
     """Slopes of the activation behind each linear layer at the points, (n, width, 1)."""
     layers = dense_layers(model, flat=True)
     assert layers is not None  # experiments train fully connected nets only

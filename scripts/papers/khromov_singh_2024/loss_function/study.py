@@ -48,11 +48,12 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def quantities(model: nn.Sequential, points: Points, *, softmax: bool) -> Iterator[tuple[str, float]]:
+def quantities(model: nn.Module, points: Points, *, softmax: bool) -> Iterator[tuple[str, float]]:
     """Names and values of the bounds of one net."""
     lower = lower_bound(model, points.x)
     yield "c_lower", lower.max
     yield "c_avg", lower.mean
     yield "c_upper", upper_bound(model, tuple(points.x.shape[1:])).value
     if softmax:
-        yield "c_lower_softmax", lower_bound(nn.Sequential(*model, nn.Softmax(-1)), points.x).max
+        with_softmax = nn.Sequential(*model.children(), nn.Softmax(-1))
+        yield "c_lower_softmax", lower_bound(with_softmax, points.x).max

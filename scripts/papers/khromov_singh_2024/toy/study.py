@@ -13,12 +13,15 @@ from lipbounds.bounds import lower_bound, search_lower_bound, upper_bound
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.threads import one_thread
 from nets.settings import Count, NonNegative, PositiveFloat, Section
-from nets.training.full_batch import FullBatchDescent
+from nets.training.assemble import assemble
 from nets.training.losses import cross_entropy
+from nets.training.points import Points
+from nets.training.recipe import Recipe
+from nets.training.run import Memory
 from pipeline.jobs.progress import LOG
 from pipeline.measuring.arrays import Arrays
 from pipeline.measuring.linear_regions import steepest_region
-from pipeline.measuring.small_nets import seeded_mlp
+from pipeline.measuring.small_nets import seeded_mlp, trained, until
 
 
 class Settings(Section):
@@ -53,7 +56,6 @@ ANGLES = (-90, 30, 150)
 _FAR = 1000
 """The exact maximum is also taken on a square that is this many times larger than the largest."""
 
-Points = tuple[Tensor, Tensor]
 Row = dict[str, Any]
 
 
@@ -69,19 +71,18 @@ def study(settings: Settings, arrays: Arrays) -> pd.DataFrame:
 def _study(settings: Settings) -> pd.DataFrame:
     train, test = gaussians(settings)
     model = seeded_mlp([2, *settings.hidden_sizes, len(ANGLES)], settings.model_seed)
-    descent = FullBatchDescent(model, *train, loss=cross_entropy.LOSS, rate=settings.learning_rate)
-    rows = list(_history(settings, model, descent, train, test))
-    rows += _data_facts(train, test, model, descent)
+    descent = descend(settings, model, train)
+    rows = list(_history(descent, model, train, test))
+    rows += _data_facts(descent, model, train, test)
     exact = model.double()  # what is measured from here on is free of the rounding of float32
-    train, test = ((x.double(), y) for x, y in (train, test))
-    rows += _bound_facts(settings, exact, train[0])
+    rows += _bound_facts(settings, exact, train.x.double())
     for half_side in settings.half_sides:
         rows.append(_grid_fact(settings, exact, half_side))
         LOG.info("grid of half side %g: largest norm %.6g", half_side, rows[-1]["value"])
     rows += _region_facts(settings, exact)
     table = [pd.DataFrame(rows)]
-    for kind, (x, y) in (("train_point", train), ("test_point", test)):
-        table.append(_places(kind, exact, x).assign(label=y.numpy()))
+    for kind, points in (("train_point", train), ("test_point", test)):
+        table.append(_places(kind, exact, points.x.double()).assign(label=points.y.numpy()))
     for half_side in settings.half_sides:
         x = _grid(half_side, settings.map_points)
         table.append(_places("map", exact, x).assign(half_side=half_side))
@@ -105,24 +106,36 @@ def gaussians(settings: Settings) -> tuple[Points, Points]:
 
 def _drawn(means: list[Tensor], count: int, generator: torch.Generator) -> Points:
     x = torch.cat([mean + torch.randn(count, 2, generator=generator) for mean in means])
-    return x, torch.arange(len(means)).repeat_interleave(count)
+    return Points(x, torch.arange(len(means)).repeat_interleave(count))
 
 
-def _history(
-    settings: Settings, model: nn.Sequential, descent: FullBatchDescent, train: Points, test: Points
-) -> Iterator[Row]:
-    done = 0
-    for step in _shown_steps(settings.steps, settings.history_points):
-        descent.descend(step - done)
-        done = step
+def descend(settings: Settings, model: nn.Sequential, train: Points) -> Memory:
+    """The nets of a descent from ``model`` on all points at once, at the steps that are shown."""
+    ensemble = assemble([model], Recipe(cross_entropy.LOSS), train.x.device, len(ANGLES))
+    shown = frozenset(_shown_steps(settings.steps, settings.history_points))
+    return trained(
+        ensemble,
+        train,
+        until(settings.steps, settings.learning_rate, _constant, len(train), keep_epochs=shown),
+    )
+
+
+def _constant(update: int, updates_per_epoch: int) -> float:
+    return 1.0
+
+
+def _history(descent: Memory, model: nn.Sequential, train: Points, test: Points) -> Iterator[Row]:
+    """Losses and bounds of one net after another, which ``model`` becomes; at the end it is the last."""
+    for (_, step), state in sorted(descent.nets.items()):
+        model.load_state_dict(state)
         values = {"c_upper": upper_bound(model, (2,)).value}
-        lower = lower_bound(model, train[0])
+        lower = lower_bound(model, train.x)
         values |= {"c_lower": lower.max, "c_avg": lower.mean}
-        for name, (x, y) in (("train", train), ("test", test)):
+        for name, points in (("train", train), ("test", test)):
             with torch.no_grad():
-                logits = model(x)
-            values[f"{name}_loss"] = nn.functional.cross_entropy(logits, y).item()
-            values[f"{name}_accuracy"] = (logits.argmax(1) == y).double().mean().item()
+                logits = model(points.x)
+            values[f"{name}_loss"] = nn.functional.cross_entropy(logits, points.y).item()
+            values[f"{name}_accuracy"] = (logits.argmax(1) == points.y).double().mean().item()
         for name, value in values.items():
             yield {"kind": "history", "name": name, "step": step, "value": value}
         LOG.info("step %d: loss %.4g, largest norm %.4g", step, values["train_loss"], lower.max)
@@ -134,13 +147,13 @@ def _shown_steps(last: int, count: int) -> list[int]:
     return sorted({0, last, *spaced})
 
 
-def _data_facts(train: Points, test: Points, model: nn.Module, descent: FullBatchDescent) -> list[Row]:
-    points = torch.cat([train[0], test[0]])
+def _data_facts(descent: Memory, model: nn.Module, train: Points, test: Points) -> list[Row]:
+    points = torch.cat([train.x, test.x])
     return [
         _fact("parameters", sum(parameter.numel() for parameter in model.parameters())),
         _fact("data_min", points.min().item()),
         _fact("data_max", points.max().item()),
-        _fact("gradient_norm", descent.gradient_norm),
+        _fact("gradient_norm", descent.records[-1].gradient_norm),
     ]
 
 

@@ -15,6 +15,7 @@ from lipbounds.bounds.seqlip import greedy_pair_factor
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.threads import map_single_threaded
 from nets.settings import Count, Factor, NonNegative, PositiveFloat, Section
+from nets.training.points import Points
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
 from pipeline.measuring.arrays import Arrays
@@ -97,9 +98,8 @@ def _trained(settings: Settings, arrays: Arrays, depth: int, run: int) -> Traine
     model = build(settings, depth, seed)
     loss = train_with_adam(
         model,
-        arrays["x_train"][:, None],
-        arrays["y_train"],
-        nn.functional.cross_entropy,
+        Points(arrays["x_train"][:, None], arrays["y_train"]),
+        "cross_entropy",
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,

@@ -13,6 +13,7 @@ from lipbounds.rounding import product_up, sqrt_up, squared_frobenius_upper
 from lipbounds.threads import map_single_threaded
 from nets.models.fcn import linear_weights
 from nets.settings import Count, NonNegative, PositiveFloat, Section
+from nets.training.points import Points
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.seeds import derive_seed
 from pipeline.measuring.arrays import Arrays
@@ -87,9 +88,8 @@ def _measured(settings: Settings, x: Tensor, y: Tensor, depth: int, run: int) ->
     model = seeded_mlp([2, *[settings.width] * (depth - 1), 1], seed)
     loss = train_with_adam(
         model,
-        x,
-        y,
-        nn.functional.mse_loss,
+        Points(x, y),
+        "mean_squared_error",
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
