@@ -106,12 +106,17 @@ def of(names):
         ),
         (
             f"{NETS}training/penalties/regularisation.py",
-            "norm > self",
-            "norm >= self",
+            "norms > self",
+            "norms >= self",
             {"lipschitz_training"},
         ),
         (f"{PENALTIES}spectral_cap.py", "_ROUNDS = 4", "_ROUNDS = 5", {"constrained"}),
-        (f"{NETS}training/optimisers/adam.py", "mul_(scale)", "mul_(1.0 * scale)", {"optimizer"}),
+        (
+            f"{NETS}training/optimisers/adam.py",
+            "eps=self.epsilon",
+            "eps=1.0 * self.epsilon",
+            {"optimizer"},
+        ),
         (f"{NETS}noise/uniform.py", "labels.copy()", "+labels", set()),
         (
             "scripts/papers/khromov_singh_2024/depth/figure.yaml",
@@ -131,7 +136,7 @@ def test_a_part_retrains_the_runs_that_use_it(changed, file, old, new, trainings
 @pytest.mark.parametrize(
     ("file", "old", "new"),
     [
-        (f"{NETS}training/stacked.py", "_CLIP_EPSILON = 1e-6", "_CLIP_EPSILON = 1e-7"),
+        (f"{NETS}training/recipe.py", "CLIP_EPSILON = 1e-6", "CLIP_EPSILON = 1e-7"),
         (f"{NETS}models/fcn.py", "bias=False", "bias=bool(0)"),
         (f"{NETS}noise/pair_swap.py", "// 100 // 2", "// 200"),
         (f"{NETS}data/mnist1d.py", "e2cc88b6", "e2cc88b7"),
@@ -254,10 +259,13 @@ EXEMPT = {
     "pipeline/config/rooms.py",
     "pipeline/config/training.py",
     "pipeline/jobs/command.py",
+    "pipeline/jobs/memory.py",
     "pipeline/jobs/progress.py",
     "pipeline/jobs/resume.py",
     "pipeline/provenance/files.py",
     "pipeline/provenance/fingerprint.py",
+    "pipeline/provenance/tensor_file.py",
+    "pipeline/runs/journal.py",
     "pipeline/provenance/sidecar.py",
     "pipeline/runs/catalogue.py",
     "pipeline/runs/paths.py",

@@ -111,7 +111,8 @@ def made_up_run(folder, width=5, loss="cross_entropy", experiment="double_descen
         for epoch in (0, stop)
         for name, weight in net(seed, epoch, width).state_dict().items()
     }
-    write_tensors(folder / "checkpoints", weights)
+    about = {"shape": [INPUTS], "classes": CLASSES}
+    write_tensors(folder / "checkpoints", weights, about)
     seeds = [{"seed": s, "stop_reason": r, "epochs": e} for s, r, e in STOPS]
     summary = {"seeds": seeds, "settings": {"training": {"loss": loss}}}
     (folder / "run.json").write_text(json.dumps(summary))

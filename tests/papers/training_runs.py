@@ -38,6 +38,7 @@ def made_up_run(folder, experiment="evolution", stop="epoch_cap", loss="cross_en
             for (seed, epoch), net in NETS.items()
             for name, weight in net.state_dict().items()
         },
+        {"shape": [6], "classes": 3},
     )
     stops = [(0, "gradient_norm", 20), (1, stop, 10)]
     seeds = [{"seed": s, "stop_reason": r, "epochs": e} for s, r, e in stops]

@@ -22,7 +22,7 @@ SETTINGS = {
     "training": TRAINING,
     "variants": {
         "cap~0": {"training": TRAINING},
-        "cap~10": {"training": TRAINING | {"spectral_cap": 10.0, "temperature": 10.0}},
+        "cap~10": {"training": TRAINING | {"spectral_cap": {"cap": 10.0}, "temperature": 10.0}},
     },
 }
 CONTEXT = {"scale": "laptop", "settings": SETTINGS}

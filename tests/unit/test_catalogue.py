@@ -97,6 +97,7 @@ def test_a_run_knows_where_its_seeds_started_and_stopped(tmp_path):
             for (seed, epoch), net in nets.items()
             for name, weight in net.state_dict().items()
         },
+        {"shape": [6], "classes": 3},
     )
     stops = [(0, "gradient_norm", 30), (1, "diverged", 12)]
     seeds = [{"seed": s, "stop_reason": r, "epochs": e} for s, r, e in stops]

@@ -62,7 +62,7 @@ REGULARISED = "lipschitz_training.laptop"
         (f"{LAPTOP}.widths", [], ["widths", "at least 1 item"]),
         (f"{LAPTOP}.widths", 16, ["16 is not a list", "write [16]"]),
         (f"{LAPTOP}.dataset", "mnist2d", ["'mnist2d' is not known", "mnist1d"]),
-        (f"{LAPTOP}.model.name", "cnn", ["'cnn' is not known", "fcn"]),
+        (f"{LAPTOP}.model.name", "fnc", ["'fnc' is not known", "fcn"]),
         (f"{LAPTOP}.training.schedule.name", "warmup_stpe", ["nearest valid name: warmup_step"]),
         (f"{LAPTOP}.training.schedule.warmup", 3, ["nearest valid name: warmup_updates"]),
         (f"{LAPTOP}.training.loss", "cross_entrpy", ["nearest valid name: cross_entropy"]),
@@ -318,6 +318,7 @@ def test_identities_leave_defaults_out():
 DEFAULTS = {
     "optimizer": {"name": "sgd"},
     "order_seed": 0,
+    "augmentation": None,
     "regularisation": None,
     "jacobian_penalty": None,
     "temperature": 1.0,
@@ -340,13 +341,20 @@ def test_defaults_never_change():
             for key, field in parts.settings_of(kind, name).model_fields.items()
             if not field.is_required()
         }
-        for kind in ("model", "schedule", "optimizer")
+        for kind in ("model", "schedule", "optimizer", "augmentation", "penalty")
         for name in parts.names(kind)
     }
     assert {key: value for key, value in of_parts.items() if value} == {
+        ("model", "cnn"): {"biases": False, "batch_norm": False},
         ("model", "fcn"): {"relative_widths": None},
         ("schedule", "exponential_step"): {"minimum_factor": 0.0},
-        ("optimizer", "adam"): {"beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-8},
+        ("optimizer", "adam"): {
+            "beta_1": 0.9,
+            "beta_2": 0.999,
+            "epsilon": 1e-8,
+            "weight_decay": 0.0,
+        },
+        ("optimizer", "sgd"): {"momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
     }
 
 

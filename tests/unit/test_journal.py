@@ -35,8 +35,9 @@ def close_all(monkeypatch):
         journal.close()
 
 
-def open_journal(folder, key="k", net=NET, nets=len(SEEDS) * len(EPOCHS)):
-    return Journal(folder, key, net, nets=nets, last_epoch=LAST, seeds=len(SEEDS), metadata=ABOUT)
+def open_journal(folder, key="k"):
+    most = len(SEEDS) * len(EPOCHS)
+    return Journal(folder, key, NET, nets=most, last_epoch=LAST, seeds=len(SEEDS), metadata=ABOUT)
 
 
 def net_at(seed, epoch):
@@ -236,7 +237,7 @@ def test_a_full_disk_is_named_and_what_was_saved_stays(tmp_path, whole, monkeypa
 
     with monkeypatch.context() as patch:
         patch.setattr("pipeline.provenance.tensor_file.write_all", full)
-        with pytest.raises(OutputError, match="cannot write .*No space left"):
+        with pytest.raises(OutputError, match=r"cannot write .*No space left"):
             save(journal, 5)
     names = sorted(path.name for path in before.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == names

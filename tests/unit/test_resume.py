@@ -1,4 +1,3 @@
-import logging
 import signal
 import socket
 import subprocess
@@ -7,51 +6,10 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from pipeline.jobs.resume import Interruption, SavedState, _ask_to_stop, only_process, state_key
+from pipeline.jobs.resume import Interruption, _ask_to_stop, only_process, state_key
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-
-
-@pytest.fixture
-def saved(tmp_path):
-    state = SavedState(tmp_path, "abc")
-    state.save({"w": torch.arange(100.0)}, {"epoch": 7, "loss": float("nan")})
-    return state
-
-
-def test_state_comes_back(saved):
-    tensors, values = saved.load()
-    assert torch.equal(tensors["w"], torch.arange(100.0))
-    assert values["epoch"] == 7
-
-
-def test_no_state_is_no_state(tmp_path):
-    assert SavedState(tmp_path, "abc").load() is None
-
-
-def flip_last_byte(content):
-    return content[:-1] + bytes([content[-1] ^ 1])
-
-
-@pytest.mark.parametrize("damage", [flip_last_byte, lambda c: c[:-10], lambda c: b"{}", lambda c: b""])
-def test_damaged_state_is_named_removed_and_not_used(saved, damage, caplog):
-    saved.path.write_bytes(damage(saved.path.read_bytes()))
-    with caplog.at_level(logging.WARNING, logger="pipeline"):
-        assert saved.load() is None
-    assert str(saved.path) in caplog.text
-    assert "starts over" in caplog.text
-    assert not saved.path.exists()
-
-
-def test_another_configuration_never_goes_on_from_this_state(saved, tmp_path):
-    assert SavedState(tmp_path, state_key("other settings")).load() is None
-
-
-def test_clear_removes_states_of_earlier_configurations_too(saved, tmp_path):
-    SavedState(tmp_path, "new").clear()
-    assert not saved.path.exists()
 
 
 def test_key_depends_on_every_part_and_on_their_borders():

@@ -70,10 +70,11 @@ TRAINING_CODE = [
 @pytest.mark.parametrize("section", [Training, LabelNoise, Bounds, Setup], ids=lambda s: s.__name__)
 def test_every_key_of_a_training_is_read(section):
     own = {name for name in section.model_fields if name != "variants"}  # they are set-ups themselves
-    assert own <= read_in(TRAINING_CODE)
+    # penalties are read by their names, all in one place: Training.penalties
+    assert own <= read_in(TRAINING_CODE) | set(parts.names("penalty"))
 
 
-@pytest.mark.parametrize("kind", ["model", "schedule", "optimizer"])
+@pytest.mark.parametrize("kind", ["model", "schedule", "optimizer", "augmentation", "penalty"])
 def test_every_key_of_a_part_is_read_by_it(kind):
     for name in parts.names(kind):
         file = parts.ROOT / parts.FOLDERS[kind] / f"{name}.py"

@@ -35,6 +35,7 @@ def files(tmp_path):
             for (seed, epoch), model in models.items()
             for name, weight in model.state_dict().items()
         },
+        {"shape": [40], "classes": 10},
     )
     stops = [("gradient_norm", 30, 0.1), ("diverged", 10, math.nan)]
     write_json(

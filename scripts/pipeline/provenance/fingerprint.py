@@ -164,7 +164,7 @@ class _Stripper(ast.NodeTransformer):
         return node
 
 
-_SETTINGS = {"BaseModel", "Section", "Settings"}
+_SETTINGS = {"BaseModel", "Family", "Section", "Settings"}
 
 
 def _is_field_or_validator(node: ast.stmt) -> bool:

@@ -8,8 +8,6 @@ from torch import nn
 from lipbounds.bounds import lower_bound, upper_bound
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.threads import one_thread
-from nets.training.full_batch import FullBatchDescent
-from nets.training.loss import loss_named
 from papers.khromov_singh_2024.toy import bounds, figure, study
 from pipeline.config.loading import load_config
 from pipeline.measuring.linear_regions import steepest_region
@@ -52,7 +50,7 @@ def value(table, name, half_side=None):
 
 
 def test_points_and_net_are_the_papers():
-    (x, y), (x_test, y_test) = study.gaussians(PAPER)
+    (x, y), (x_test, y_test) = ((points.x, points.y) for points in study.gaussians(PAPER))
     points = torch.cat([x, x_test])
     assert points.min().item() == pytest.approx(-3.816042, abs=1e-6)
     assert points.max().item() == pytest.approx(4.1605024, abs=1e-6)
@@ -108,8 +106,7 @@ def test_grid_is_attained_where_the_table_says(table):
 def trained_at_smoke():
     train, _ = study.gaussians(SMOKE)
     model = seeded_mlp([2, *SMOKE.hidden_sizes, 3], SMOKE.model_seed)
-    descent = FullBatchDescent(model, *train, loss=loss_named("cross_entropy"), rate=SMOKE.learning_rate)
-    descent.descend(SMOKE.steps)
+    model.load_state_dict(study.descend(SMOKE, model, train).nets[0, SMOKE.steps])
     return model.double()
 
 
@@ -236,11 +233,10 @@ def test_what_is_missing_is_not_tested_and_says_why(rows, reason):
 def test_numbers_of_the_paper_are_found_again():
     train, test = study.gaussians(PAPER)
     model = papers_net()
-    descent = FullBatchDescent(model, *train, loss=loss_named("cross_entropy"), rate=PAPER.learning_rate)
     with one_thread():
-        descent.descend(PAPER.steps)
+        model.load_state_dict(study.descend(PAPER, model, train).nets[0, PAPER.steps])
         exact = model.double()
-        x = train[0].double()
+        x = train.x.double()
         assert lower_bound(exact, x).max == pytest.approx(135.815, rel=0.02)
         assert upper_bound(exact, (2,)).value == pytest.approx(389.097, rel=0.02)
         for half_side in PAPER.half_sides:
@@ -248,6 +244,6 @@ def test_numbers_of_the_paper_are_found_again():
             found = steepest_region(exact, half_side).value
             assert grid == pytest.approx(144.194, rel=0.02)
             assert grid == pytest.approx(found, rel=1e-9)
-        assert (exact(x).argmax(1) == train[1]).all()
-        right = (exact(test[0].double()).argmax(1) == test[1]).double().mean().item()
+        assert (exact(x).argmax(1) == train.y).all()
+        right = (exact(test.x.double()).argmax(1) == test.y).double().mean().item()
         assert right == pytest.approx(0.7333, abs=5e-5)
