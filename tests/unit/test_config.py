@@ -316,7 +316,7 @@ def test_identities_leave_defaults_out():
 
 
 DEFAULTS = {
-    "optimizer": {"name": "sgd"},
+    "optimizer": {"name": "sgd", "momentum": 0.0, "weight_decay": 0.0, "nesterov": False},
     "order_seed": 0,
     "augmentation": None,
     "regularisation": None,

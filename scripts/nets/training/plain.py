@@ -6,6 +6,7 @@ nowhere else. Evaluations, full-batch gradients among them, are in eval mode and
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,7 @@ class Plain:
         self._penalties: list[PlainPenalty] = [each for each in made if hasattr(each, "value")]
         self._constraints: list[PlainConstraint] = [each for each in made if hasattr(each, "apply")]
         self._names = list(range(len(nets)))
+        self._draws = any(map(_may_draw, nets[0].modules()))
         self.nets = [_laid_out(net.to(device)) for net in nets]
         self._parameters = [[p for p in net.parameters() if p.requires_grad] for net in self.nets]
         self._optimisers = [recipe.optimiser(parameters) for parameters in self._parameters]
@@ -108,17 +110,28 @@ class Plain:
         Dropout and the like draw from torch's random state, which each net finds as if it were
         alone; augmentation draws from a generator, the same for all nets.
         """
-        devices = [self._device] if self._device.type == "cuda" else []
         for position, name in enumerate(self._names):
             random = np.random.default_rng([*randomness, 1])
-            seed = int(np.random.default_rng([*randomness, 2, name]).integers(2**63))
-            with torch.random.fork_rng(devices=devices), torch.enable_grad():
-                torch.manual_seed(seed)
+            with self._seeded([*randomness, 2, name]), torch.enable_grad():
                 self.nets[position].train()
                 for (x, y), rate in zip(points.batches(order), rates, strict=True):
                     if self.recipe.augmentation is not None:
                         x = _images_channels_last(self.recipe.augmentation(x, random))
                     self._update(position, x, y, rate)
+
+    @contextmanager
+    def _seeded(self, randomness: Sequence[int]) -> Iterator[None]:
+        """Torch's random state begins anew, and is afterwards what it was.
+
+        All threads share it, so nets that do not draw from it leave it alone.
+        """
+        if not self._draws:
+            yield
+            return
+        devices = [self._device] if self._device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(int(np.random.default_rng(randomness).integers(2**63)))
+            yield
 
     def _update(self, position: int, x: Tensor, y: Tensor, rate: float) -> None:
         """One step on the mean loss of a batch."""
@@ -288,6 +301,14 @@ class Plain:
         """Go on with the nets at ``positions``."""
         for name in ("_names", "nets", "_parameters", "_optimisers", "_length", "_largest"):
             setattr(self, name, [getattr(self, name)[position] for position in positions])
+
+
+def _may_draw(module: nn.Module) -> bool:
+    """Whether a module may draw from torch's random state; of those outside of torch nothing is known."""
+    if not type(module).__module__.startswith("torch.nn."):
+        return True
+    random = nn.modules.dropout._DropoutNd | nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d
+    return isinstance(module, random) or bool(getattr(module, "dropout", 0))
 
 
 def _forget_gradients(parameters: Sequence[Tensor]) -> None:
