@@ -9,19 +9,26 @@ the small Jacobians of freshly initialised nets.
 
 import copy
 import math
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor, nn
 
+from lipbounds.eigenvalues import top_eigenvalues
 from lipbounds.hooks import has_hooks
+from lipbounds.products import times_transposed
+from lipbounds.threads import map_single_threaded
 
-_CHUNK_ELEMENTS = 1 << 22
-"""Elements of the largest temporary of one chunk of points (16 MiB of float32)."""
+_CHUNK_ELEMENTS = 1 << 18
+"""Elements of the largest temporary of one chunk of points (1 MiB of float32), so that it stays in cache."""
+
+_LEAST_POINTS = 256
+"""Points of a chunk of wide nets, for which a product of fewer is slow."""
+
+_POINTS_TOGETHER = 1 << 15
+"""Points whose Gram matrices are in memory at a time."""
 
 
 def jacobian_norms(
@@ -61,45 +68,32 @@ def jacobian_norms(
         raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
     dense = dense_layers(model, flat=x.dim() == 2)
     with torch.no_grad():
-        jacobians = (
-            _autograd_jacobians(model, x, batch_size)
-            if dense is None
-            else _dense_jacobians(dense, x.flatten(1), batch_size)
-        )
-        return torch.cat([_matrix_norms(jacobian, ord) for jacobian in jacobians])
+        if dense is None:
+            stacks = _autograd_jacobians(model, x, batch_size)
+            norms = [_norms(_reduced(jacobians, ord), ord) for jacobians in stacks]
+        else:
+            norms = list(_dense_norms(dense, x.detach().flatten(1), ord, batch_size))
+        return torch.cat(norms)
 
 
-def _matrix_norms(matrices: Tensor, ord: float) -> Tensor:
-    """Induced norms of a stack of matrices (n, K, d), float64."""
+def _reduced(matrices: Tensor, ord: float) -> Tensor:
+    """What gives the norms of matrices (n, K, d), in float64: for 2 the smaller of their Gram matrices
+    (n, k, k), for 1 and inf the sums (n, d or K)."""
     if ord != 2:
-        return matrices.to(torch.float64).abs().sum(1 if ord == 1 else 2).amax(1)
+        return matrices.to(torch.float64).abs().sum(1 if ord == 1 else 2)
     if matrices.shape[1] > matrices.shape[2]:
         matrices = matrices.mT
     if matrices.device.type == "mps":  # no float64 there
         matrices = matrices.cpu()
     wide = matrices.to(torch.float64)
-    return top_eigenvalues(wide @ wide.mT).clamp_(min=0).sqrt_()
+    return wide @ wide.mT
 
 
-def top_eigenvalues(symmetric: Tensor) -> Tensor:
-    """Largest eigenvalues of a stack of small symmetric matrices.
-
-    LAPACK takes one matrix at a time and torch one thread for all of them, so on a CPU the stack
-    is shared out among as many threads as torch may use.
-    """
-    workers = 1 if symmetric.is_cuda else min(torch.get_num_threads(), len(symmetric))
-    if workers == 1:
-        return torch.linalg.eigvalsh(symmetric)[:, -1]
-    own, *others = symmetric.tensor_split(workers)
-    elsewhere = [_threads(workers).submit(torch.linalg.eigvalsh, part) for part in others]
-    values = [torch.linalg.eigvalsh(own), *(future.result() for future in elsewhere)]
-    return torch.cat([value[:, -1] for value in values])
+def _norms(reduced: Tensor, ord: float) -> Tensor:
+    return top_eigenvalues(reduced).clamp_(min=0).sqrt_() if ord == 2 else reduced.amax(1)
 
 
-@cache
-def _threads(workers: int) -> ThreadPoolExecutor:
-    """Kept for the life of the process: starting threads costs as much as a thousand matrices."""
-    return ThreadPoolExecutor(workers, thread_name_prefix="eigenvalues")
+Product = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -148,31 +142,69 @@ def _slope(module: nn.Module) -> float | None:
     return None
 
 
-def _dense_jacobians(layers: list[DenseLayer], x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
-    """Jacobians (chunk, K, d) as matrix products over the activation patterns.
+def _dense_norms(
+    layers: list[DenseLayer], x: Tensor, ord: float, batch_size: int | None
+) -> Iterator[Tensor]:
+    """Norms at many chunks of points at a time, which on a CPU are shared out among the threads."""
+    jacobians = _dense_jacobians(layers, len(x))
+
+    def reduced(chunk: Tensor) -> Tensor:
+        with torch.no_grad():  # what holds in the calling thread says nothing to others
+            return _reduced(jacobians(chunk), ord)
+
+    alone = x.device.type == "cpu" and len(x) >= torch.get_num_threads()
+    spread = map_single_threaded if alone else map
+    for points in x.split(_POINTS_TOGETHER):
+        chunks = points.split(batch_size or _dense_batch_size(layers, points))
+        stacks = list(spread(reduced, chunks))
+        yield _norms(torch.cat(stacks) if len(stacks) > 1 else stacks[0], ord)
+
+
+def _dense_jacobians(layers: list[DenseLayer], points: int) -> Callable[[Tensor], Tensor]:
+    """Jacobians (n, K, d) at inputs (n, d) as matrix products over the activation patterns.
 
     With one hidden layer J = sum_h m_h w2_h w1_h^T, which for all points is one product of the
-    patterns (n, H) with the table of outer products (H, K d). Deeper nets multiply the layers'
-    weights from the output side, all points and classes at once.
+    patterns (n, H) with the table of outer products (K d, H); it pays for more ``points`` than inputs.
+    Otherwise the layers' weights are multiplied from the output side, all points and classes at once.
     """
-    outputs, inputs = len(layers[-1].weight), layers[0].weight.shape[1]
-    table = _outer_products(layers) if len(layers) == 2 else None
-    widest = max(len(layer.weight) for layer in layers)
-    per_point = max(outputs * inputs, widest if table is not None else outputs * widest)
-    for chunk in x.split(batch_size or max(1, _CHUNK_ELEMENTS // per_point)):
-        slopes = _activation_slopes(layers, chunk)
+    *hidden, last = layers
+    outputs, inputs = len(last.weight), layers[0].weight.shape[1]
+    many = points >= inputs
+    times = times_transposed if many else nn.functional.linear
+    table = _outer_products(*layers) if len(layers) == 2 and many else None
+    weights = [layer.weight.T.contiguous() if many else layer.weight.T for layer in hidden]
+
+    def jacobians(x: Tensor) -> Tensor:
+        slopes = _activation_slopes(layers, x, times)
         if table is not None:
-            jacobian = (slopes[0] @ table).view(-1, outputs, inputs)
+            product = times(slopes[0], table).view(-1, outputs, inputs)
         else:
-            jacobian = _layered_product(layers, slopes)
-        yield jacobian.mul_(slopes[-1].unsqueeze(2))
+            product = last.weight.repeat(len(x), 1, 1)
+            for weight, slope in zip(reversed(weights), reversed(slopes[: len(hidden)]), strict=True):
+                masked = product.mul_(slope.unsqueeze(1)).flatten(0, 1)
+                product = times(masked, weight).view(len(x), outputs, -1)
+        return product if last.slope == 1 else product.mul_(slopes[-1].unsqueeze(2))
+
+    return jacobians
 
 
-def _activation_slopes(layers: list[DenseLayer], x: Tensor) -> list[Tensor]:
+def _dense_batch_size(layers: list[DenseLayer], x: Tensor) -> int:
+    outputs, inputs = len(layers[-1].weight), layers[0].weight.shape[1]
+    widest = max(len(layer.weight) for layer in layers)
+    per_point = max(outputs * inputs, widest if len(layers) == 2 else outputs * widest)
+    if x.device.type != "cpu":
+        return max(1, (1 << 22) // per_point)
+    most = max(_LEAST_POINTS, _CHUNK_ELEMENTS // per_point)
+    return math.ceil(len(x) / math.ceil(len(x) / most))
+
+
+def _activation_slopes(layers: list[DenseLayer], x: Tensor, times: Product) -> list[Tensor]:
     """Slope of every activation at every point, one tensor (n, width) per layer."""
     slopes = []
-    for layer in layers:
-        x = nn.functional.linear(x, layer.weight, layer.bias)
+    for layer in layers if layers[-1].slope != 1 else layers[:-1]:
+        x = times(x, layer.weight)
+        if layer.bias is not None:
+            x += layer.bias
         if layer.slope == 0:
             slope = x.relu_().sign()
         else:
@@ -183,19 +215,9 @@ def _activation_slopes(layers: list[DenseLayer], x: Tensor) -> list[Tensor]:
     return slopes
 
 
-def _outer_products(layers: list[DenseLayer]) -> Tensor:
-    """Table (H, K d): row h is the flattened outer product of column h of W2 and row h of W1."""
-    first, second = layers
-    return (second.weight.T.unsqueeze(2) * first.weight.unsqueeze(1)).flatten(1)
-
-
-def _layered_product(layers: list[DenseLayer], slopes: list[Tensor]) -> Tensor:
-    points = len(slopes[0])
-    product = layers[-1].weight.expand(points, -1, -1)
-    for layer, slope in zip(reversed(layers[:-1]), reversed(slopes[:-1]), strict=True):
-        masked = (product * slope.unsqueeze(1)).flatten(0, 1)
-        product = (masked @ layer.weight).view(points, -1, layer.weight.shape[1])
-    return product.clone() if len(layers) == 1 else product
+def _outer_products(first: DenseLayer, second: DenseLayer) -> Tensor:
+    """Table (K d, H): column h is the flattened outer product of column h of W2 and row h of W1."""
+    return (second.weight.unsqueeze(1) * first.weight.T.contiguous()).flatten(0, 1)
 
 
 def _autograd_jacobians(model: nn.Module, x: Tensor, batch_size: int | None) -> Iterator[Tensor]:

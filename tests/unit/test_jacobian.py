@@ -183,3 +183,45 @@ def test_slopes_have_the_precision_of_the_model():
     exact = [torch.autograd.functional.jacobian(model, point) for point in x]
     expected = torch.stack([torch.linalg.matrix_norm(jacobian, 2) for jacobian in exact])
     assert torch.allclose(jacobian_norms(model, x), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 3, 10, 33])
+@pytest.mark.parametrize("ord", [2, 1, math.inf])
+def test_many_points(outputs, ord):
+    # enough for what few points are not worth: oneDNN, several chunks, eigenvalues all at once
+    model = seeded_fcn(0, 40, [64], outputs, activation_on_output="identity")
+    x = points(1200)
+    jacobians = torch.func.vmap(torch.func.jacrev(model))(x).detach()
+    exact = torch.linalg.matrix_norm(jacobians.double(), ord)
+    assert close(jacobian_norms(model, x, ord=ord), exact, 1e-6)
+
+
+@pytest.mark.parametrize("hidden", [[], [64], [32, 32]])
+def test_many_points_in_float64(hidden):
+    model, x = seeded_fcn(0, 40, hidden, 10).double(), points(1000).double()
+    jacobians = torch.func.vmap(torch.func.jacrev(model))(x).detach()
+    exact = torch.linalg.matrix_norm(jacobians, 2)
+    assert ((jacobian_norms(model, x) - exact).abs() <= 1e-12 * exact).all()
+
+
+@pytest.mark.parametrize("hidden", [[64], [64, 64]])
+def test_many_points_that_require_gradients(hidden):
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    for inputs, width in zip([40, *hidden[:-1]], hidden, strict=True):
+        model.extend([nn.Linear(inputs, width), nn.LeakyReLU(0.1)])
+    model.extend([nn.Linear(hidden[-1], 10), nn.ReLU()])
+    x = points(1000).requires_grad_()
+    norms = jacobian_norms(model, x)
+    assert not norms.requires_grad
+    assert torch.allclose(norms[:40], exact_norms(model, x[:40].detach()), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("number", [1, 1000])
+def test_jacobians_that_are_not_finite_are_an_error(number, bad):
+    model = seeded_fcn(0, 40, [256], 10, activation_on_output="identity")
+    with torch.no_grad():
+        model[0].weight[3, 5] = bad
+    with pytest.raises(torch.linalg.LinAlgError):
+        jacobian_norms(model, points(number))

@@ -183,7 +183,7 @@ class Plain:
             if scale is None:
                 torch._foreach_add_(reached, gradients, alpha=-rate)
             else:
-                torch._foreach_add_(reached, torch._foreach_mul(gradients, scale * -rate))
+                torch._foreach_add_(reached, list(torch._foreach_mul(gradients, scale * -rate)))
         else:
             if scale is not None:
                 torch._foreach_mul_(gradients, scale)
@@ -304,7 +304,7 @@ class Plain:
 
 
 def _may_draw(module: nn.Module) -> bool:
-    """Whether a module may draw from torch's random state; of those outside of torch nothing is known."""
+    """Whether a module may draw from torch's random state; of those not of torch nothing is known."""
     if not type(module).__module__.startswith("torch.nn."):
         return True
     random = nn.modules.dropout._DropoutNd | nn.RReLU | nn.FractionalMaxPool2d | nn.FractionalMaxPool3d
