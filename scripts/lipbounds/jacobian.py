@@ -21,8 +21,8 @@ from lipbounds.hooks import has_hooks
 from lipbounds.products import times_transposed
 from lipbounds.threads import map_single_threaded
 
-_CHUNK_ELEMENTS = 1 << 18
-"""Elements of the largest temporary of one chunk of points (1 MiB of float32), so that it stays in cache."""
+_CHUNK_ELEMENTS = 1 << 19
+"""Elements of the largest temporary of one chunk of points (2 MiB of float32), which stays in cache."""
 
 _LEAST_POINTS = 256
 """Points of a chunk of wide nets, for which a product of fewer is slow."""

@@ -4,20 +4,32 @@ import json
 import math
 import os
 import shutil
+import sys
+import tempfile
 import tracemalloc
-from contextlib import suppress
+import weakref
+from collections import Counter
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors import safe_open
+from torch.overrides import TorchFunctionMode
 
 from nets.training.run import Record
-from pipeline.provenance.files import OutputError
+from pipeline.provenance import files, tensor_file
+from pipeline.provenance.files import DamagedFileError, OutputError
+from pipeline.runs import journal as journal_module
+from pipeline.runs import run as runs
 from pipeline.runs.journal import Journal
 
 NET = {"0.weight": torch.zeros(6, 4), "1.running_mean": torch.zeros(6), "1.steps": torch.tensor(0)}
 SEEDS, EPOCHS, LAST = (0, 1), (0, 3, 10), 10
 ABOUT = {"shape": [4], "classes": 6}
+OUTPUT = "checkpoints.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -88,8 +100,9 @@ def go_on(folder, *, save_at=(2, 3, 7), stop_after=LAST):
 
 def finish(folder):
     journal = go_on(folder)
-    journal.finish(folder / "checkpoints.safetensors")
-    return (folder / "checkpoints.safetensors").read_bytes(), repr(journal.records)
+    journal.finish(folder / OUTPUT)
+    journal.close()
+    return (folder / OUTPUT).read_bytes(), repr(journal.records)
 
 
 @pytest.fixture
@@ -99,7 +112,7 @@ def whole(tmp_path_factory):
 
 def test_the_library_reads_the_kept_nets(tmp_path):
     finish(tmp_path)
-    with safe_open(tmp_path / "checkpoints.safetensors", framework="pt") as file:
+    with safe_open(tmp_path / OUTPUT, framework="pt") as file:
         assert json.loads(file.metadata()["json"]) == ABOUT
         assert len(file.keys()) == len(SEEDS) * len(EPOCHS) * len(NET)
         for seed in SEEDS:
@@ -148,11 +161,100 @@ def test_killed_in_the_middle_of_any_write(tmp_path, whole, monkeypatch):
         assert finish(folder) == whole
 
 
+PIECE = 97
+"""Bytes of a write after which the folder is looked at."""
+
+
+def contents(folder):
+    """What lies in a folder; a file with two names has one number."""
+    found = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            found[path.name] = (path.stat().st_ino, path.read_bytes())
+    return found
+
+
+def put(folder, snapshot):
+    folder.mkdir()
+    first = {}
+    for name, (number, content) in snapshot.items():
+        if number in first:
+            (folder / name).hardlink_to(first[number])
+        else:
+            (folder / name).write_bytes(content)
+            first[number] = folder / name
+
+
+@contextmanager
+def watched(folder, monkeypatch):
+    """All that a kill can leave in a folder: it is looked at between any two lines and in any write."""
+    seen = []
+
+    def look():
+        now = contents(folder)
+        if not seen or now != seen[-1]:
+            seen.append(now)
+
+    def piecewise(file, content):
+        rest = memoryview(content)
+        while rest:
+            rest = rest[file.write(rest[:PIECE]) :]
+            look()
+
+    def trace(frame, *_):
+        if frame.f_code.co_filename not in (journal_module.__file__, tensor_file.__file__):
+            return None
+        look()
+        return trace
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        patch.setattr(tensor_file, "write_all", piecewise)
+        patch.setattr(journal_module, "write_all", piecewise)
+        before = sys.gettrace()
+        sys.settrace(trace)
+        try:
+            yield seen
+        finally:
+            sys.settrace(before)
+    look()
+
+
+def finish_and_clear(folder):
+    journal = go_on(folder, save_at=(2, 7))
+    journal.finish(folder / OUTPUT)
+    journal.clear()
+
+
+@pytest.mark.parametrize("deleted", [True, False], ids=["outputs deleted", "outputs left"])
+def test_killed_anywhere(tmp_path, whole, monkeypatch, deleted):
+    (tmp_path / "watched").mkdir()
+    with watched(tmp_path / "watched", monkeypatch) as snapshots:
+        finish_and_clear(tmp_path / "watched")
+    assert len(snapshots) > 100
+    assert any(OUTPUT in snapshot for snapshot in snapshots)
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+    for number, snapshot in enumerate(snapshots):
+        assert snapshot.get(OUTPUT, (0, whole[0]))[1] == whole[0]
+        folder = tmp_path / f"{number}"
+        put(folder, {name: file for name, file in snapshot.items() if not (deleted and name == OUTPUT)})
+        assert finish(folder) == whole
+
+
+def test_an_output_is_whole_while_its_job_runs_again(tmp_path, whole, monkeypatch):
+    """It has been finished after the last save, so that what the journal has is to be cut."""
+    finish(tmp_path)
+    with watched(tmp_path, monkeypatch) as snapshots:
+        finish(tmp_path)
+    assert len(snapshots) > 10
+    assert all(snapshot[OUTPUT][1] == whole[0] for snapshot in snapshots)
+
+
 def test_outputs_that_are_deleted_come_back(tmp_path, whole):
     journal = go_on(tmp_path)
     save(journal, LAST)
-    journal.finish(tmp_path / "checkpoints.safetensors")
-    (tmp_path / "checkpoints.safetensors").unlink()
+    journal.finish(tmp_path / OUTPUT)
+    (tmp_path / OUTPUT).unlink()
     assert finish(tmp_path) == whole
 
 
@@ -161,7 +263,7 @@ def test_a_new_start_leaves_a_finished_file_alone(tmp_path, whole):
     for path in tmp_path.glob(".resume-*.state"):
         path.unlink()
     open_journal(tmp_path).begin()
-    assert (tmp_path / "checkpoints.safetensors").read_bytes() == whole[0]
+    assert (tmp_path / OUTPUT).read_bytes() == whole[0]
 
 
 @pytest.mark.parametrize("ending", ["state", "nets", "lines"])
@@ -186,9 +288,9 @@ def test_another_key_finds_nothing_and_clearing_removes_all(tmp_path):
     journal = go_on(tmp_path)
     assert open_journal(tmp_path, "other").load() is None
     open_journal(tmp_path, "other").begin()
-    journal.finish(tmp_path / "checkpoints.safetensors")
+    journal.finish(tmp_path / OUTPUT)
     journal.clear()
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints.safetensors"]
+    assert [path.name for path in tmp_path.iterdir()] == [OUTPUT]
 
 
 def test_a_disk_without_hard_links_gets_a_copy(tmp_path, whole, monkeypatch):
@@ -217,15 +319,63 @@ def test_a_save_costs_the_state_alone(tmp_path):
     assert sizes[39] < bytes_of_net + 2000
 
 
+class Allocated(TorchFunctionMode):
+    """Counts the bytes of tensors that are made; `tracemalloc` does not see them."""
+
+    def __init__(self):
+        super().__init__()
+        self._tensors = Counter()
+        self.live = self.peak = 0
+
+    def __torch_function__(self, operation, types, arguments=(), options=None):
+        made = operation(*arguments, **(options or {}))
+        if isinstance(made, torch.Tensor):
+            place = made.untyped_storage().data_ptr()
+            given = {t.untyped_storage().data_ptr() for t in arguments if isinstance(t, torch.Tensor)}
+            if place in self._tensors or place not in given:
+                self._add(made, place, made.untyped_storage().nbytes())
+        return made
+
+    def _add(self, tensor, place, size):
+        self.live += 0 if self._tensors[place] else size
+        self.peak = max(self.peak, self.live)
+        self._tensors[place] += 1
+        weakref.finalize(tensor, self._remove, place, size)
+
+    def _remove(self, place, size):
+        self._tensors[place] -= 1
+        if not self._tensors[place]:
+            del self._tensors[place]
+            self.live -= size
+
+
 def test_a_save_needs_the_memory_of_one_tensor(tmp_path):
-    state = {f"{seed}": torch.randn(1000, 1000) for seed in range(8)}
-    journal = Journal(tmp_path, "k", NET, nets=1, last_epoch=1, seeds=8, metadata={})
+    """Of tensors that have to be copied, as those on another device."""
+    state = {f"{net}": torch.randn(1300, 1250).T for net in range(4)}
+    journal = Journal(tmp_path, "k", NET, nets=1, last_epoch=1, seeds=4, metadata={})
     journal.begin()
     tracemalloc.start()
-    journal.save(state, {})
+    with Allocated() as allocated:
+        journal.save(state, {})
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 2 * 4_000_000
+    assert peak < 1_000_000
+    assert allocated.peak == state["0"].nbytes
+    assert allocated.live == 0
+
+
+def test_a_save_writes_the_state_and_nothing_else(tmp_path, monkeypatch):
+    written = []
+
+    def note(file, content):
+        written.append(len(memoryview(content)))
+        file.write(content)
+
+    journal = go_on(tmp_path, stop_after=8)
+    monkeypatch.setattr(tensor_file, "write_all", note)
+    monkeypatch.setattr(journal_module, "write_all", note)
+    save(journal, 8)
+    assert sum(written) == journal.path.stat().st_size
 
 
 def test_a_full_disk_is_named_and_what_was_saved_stays(tmp_path, whole, monkeypatch):
@@ -242,3 +392,65 @@ def test_a_full_disk_is_named_and_what_was_saved_stays(tmp_path, whole, monkeypa
     names = sorted(path.name for path in before.iterdir())
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     assert finish(tmp_path) == whole
+
+
+NAMES = st.text(st.sampled_from('w1ü"\\.0'), min_size=1, max_size=4)
+SHAPES = st.lists(st.integers(0, 12), max_size=3)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    shapes=st.dictionaries(NAMES, SHAPES, min_size=1, max_size=8),
+    seeds=st.integers(1, 12),
+    epochs=st.sets(st.integers(0, 10**6), min_size=1, max_size=12),
+    half=st.booleans(),
+)
+def test_no_header_outgrows_what_was_reserved(shapes, seeds, epochs, half):
+    net = {n: torch.zeros(s, dtype=torch.bfloat16 if half else torch.float64) for n, s in shapes.items()}
+    with tempfile.TemporaryDirectory() as name:
+        most = {"nets": seeds * len(epochs), "last_epoch": max(epochs), "seeds": seeds}
+        journal = Journal(Path(name), "k", net, **most, metadata=ABOUT)
+        journal.begin()
+        for seed in range(seeds):
+            for epoch in epochs:
+                journal.keep(seed, epoch, net)
+        journal.finish(Path(name) / OUTPUT)
+        journal.close()
+        with safe_open(Path(name) / OUTPUT, framework="pt") as file:
+            assert len(file.keys()) == seeds * len(epochs) * len(net)
+
+
+def test_names_that_end_in_digits_have_headers_of_their_own():
+    """Were they to run together with other numbers, the reserve would be too short."""
+    net = {f"w{i}": torch.zeros(1) for i in range(200)}
+    entries = list(journal_module._worst_entries(net, 150, 9, 1))
+    assert len({entry.key for entry in entries}) == len(entries)
+
+
+def test_nets_are_read_one_by_one_in_order(tmp_path, monkeypatch):
+    finish(tmp_path)
+    opened, read = [], files.tensors_one_by_one
+
+    def noted(path):
+        keys, one, about = read(path)
+        return keys, lambda key: opened.append(key) or one(key), about
+
+    monkeypatch.setattr(runs, "tensors_one_by_one", noted)
+    monkeypatch.setattr(runs, "net_of", lambda state, *_: state)
+    nets = runs.read_checkpoints(tmp_path / OUTPUT, None, 6)
+    assert opened == []
+    places = []
+    for place, net in enumerate(nets, 1):
+        places.append((net.seed, net.epoch))
+        assert len(opened) == place * len(NET)
+        for name, tensor in net_at(net.seed, net.epoch).items():
+            assert torch.equal(net.model[name], tensor)
+    assert places == [(seed, epoch) for seed in SEEDS for epoch in EPOCHS]
+
+
+def test_damaged_checkpoints_are_named(tmp_path):
+    finish(tmp_path)
+    path = tmp_path / OUTPUT
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DamagedFileError, match=r"damaged .*; delete it to have it rebuilt"):
+        next(runs.read_checkpoints(path, None, 6))

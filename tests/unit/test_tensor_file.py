@@ -1,14 +1,15 @@
 """Safetensors files written tensor by tensor, against the safetensors library."""
 
+import errno
 import hashlib
-from pathlib import Path
+import os
 
 import pytest
 import torch
 from safetensors import safe_open
 
 from pipeline.provenance.files import DamagedFileError, OutputError, tensors_one_by_one
-from pipeline.provenance.tensor_file import Entry, TensorFile, name_of, reserve_for
+from pipeline.provenance.tensor_file import _NAMES, Entry, TensorFile, name_of, reserve_for
 
 TENSORS = {
     "weight": torch.randn(5, 3, generator=torch.Generator().manual_seed(0)),
@@ -120,10 +121,62 @@ def test_a_header_never_outgrows_what_was_reserved(tmp_path):
         write(tmp_path / f"{count}", own, {"text": "x" * count})
 
 
-def test_a_full_disk_is_named(tmp_path):
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Every file takes 100 bytes more, the last write only in part."""
+
+    class Full:
+        def __init__(self, file):
+            self._file, self._room = file, 100
+
+        def write(self, content):
+            if self._room == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            taken = self._file.write(memoryview(content)[: self._room])
+            self._room -= taken
+            return taken
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    def after(file):
+        file._file = Full(file._file)
+
+    return after
+
+
+def test_a_full_disk_is_named(tmp_path, full_disk):
     file = TensorFile(tmp_path / "x", 64)
-    file._file.close()
-    file._file = Path("/dev/full").open("wb", buffering=0)
+    full_disk(file)
     with pytest.raises(OutputError, match="No space left"):
-        file.append("weight", TENSORS["weight"])
-    file.close()
+        file.append("weight", torch.zeros(50))
+
+
+def test_a_header_that_does_not_fit_on_the_disk_is_no_header(tmp_path, full_disk):
+    """The room for it is a hole in the file, which takes space only now."""
+    file = TensorFile(tmp_path / "x", reserve(TENSORS, {}))
+    for key, tensor in TENSORS.items():
+        file.append(key, tensor)
+    full_disk(file)
+    with pytest.raises(OutputError, match="No space left"):
+        file.seal({})
+
+
+def test_a_sealed_file_can_go_on(tmp_path):
+    write(tmp_path / "whole")
+    file = TensorFile(tmp_path / "x", reserve(TENSORS, {"a": [1, "ü"]}))
+    for key, tensor in TENSORS.items():
+        file.append(key, tensor)
+        file.seal({"a": [1, "ü"]})
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "whole").read_bytes()
+
+
+@pytest.mark.parametrize("dtype", [*_NAMES.values()])
+def test_every_type_is_read_back(tmp_path, dtype):
+    (torch_name,) = (name for name, short in _NAMES.items() if short == dtype)
+    values = torch.tensor([[0, 1, 2], [3, 4, 5]]).to(getattr(torch, torch_name.removeprefix("torch.")))
+    write(tmp_path / "x", {"a": values, "b": values.T}, {})
+    with safe_open(tmp_path / "x", framework="pt") as file:
+        assert torch.equal(file.get_tensor("a"), values)
+        assert torch.equal(file.get_tensor("b"), values.T)
+        assert file.get_tensor("b").dtype == values.dtype

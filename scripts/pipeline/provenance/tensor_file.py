@@ -96,7 +96,9 @@ class TensorFile:
         header = _header(self.entries, metadata)
         assert len(header) <= room, "the header is longer than what was reserved for it"
         with explained(self.path):
-            os.pwrite(self._file.fileno(), room.to_bytes(_LENGTH, "little") + header.ljust(room), 0)
+            self._file.seek(0)
+            write_all(self._file, room.to_bytes(_LENGTH, "little") + header.ljust(room))
+            self._file.seek(self.reserve + self.length)
         self.sync()
 
     def sync(self) -> None:

@@ -17,7 +17,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -137,6 +137,7 @@ class Journal:
             tensors, about = _read_checked(self.path)
             self._lines = _Lines(self._lines_path, *about["lines"])
             entries = self._reread()
+            _own(self._nets_path)
             self._nets = TensorFile(self._nets_path, self._reserve, entries, about["nets"][1])
             if self._nets.length != about["nets"][0]:
                 raise DamagedFileError(f"{self._lines_path} does not fit to {self._nets_path}")
@@ -240,10 +241,12 @@ class _Lines:
 def _worst_entries(net: Mapping[str, Tensor], nets: int, last_epoch: int, seeds: int) -> Iterator[Entry]:
     """Entries at least as long as those that will be there."""
     end = nets * sum(tensor.nbytes for tensor in net.values())
+    digits = len(str(nets))
     for index in range(nets):
         for name, tensor in net.items():
-            # the index keeps the keys apart without making them shorter than they can be
-            key = f"{paths.checkpoint_key(seeds, last_epoch, name)}{index}"
+            # the index keeps the keys apart without making them shorter than they can be; all indices
+            # are equally long, since "w" + "11" and "w1" + "1" would be one key
+            key = f"{paths.checkpoint_key(seeds, last_epoch, name)}{index:0{digits}}"
             yield Entry(key, name_of(tensor.dtype), tuple(tensor.shape), end, end)
 
 
@@ -283,15 +286,34 @@ def _checksum(shapes: Mapping[str, Any], data: str, about: Mapping[str, Any]) ->
 
 def _link(source: Path, target: Path) -> None:
     """The same file under a second name, or a copy where the file system has no such names."""
+    with _replacing(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            _copy(source, temporary)
+
+
+def _own(path: Path) -> None:
+    """Make sure that the file has no second name: a finished output must not be cut with it."""
+    if path.exists() and path.stat().st_nlink > 1:
+        with _replacing(path) as temporary:
+            _copy(path, temporary)
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
+    """A name beside ``target``; what is put there takes its place at the end."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     try:
         with explained(target):
-            try:
-                os.link(source, temporary)
-            except OSError:
-                shutil.copyfile(source, temporary)
-                with temporary.open("rb") as file:
-                    os.fsync(file.fileno())
+            temporary.unlink(missing_ok=True)  # of a killed process with the same number
+            yield temporary
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
