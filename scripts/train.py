@@ -55,7 +55,6 @@ def main(arguments: argparse.Namespace) -> None:
             if callers.alive():
                 journal.clear()
             else:  # the next call deletes the outputs of a job whose end snakemake has not seen
-                journal.save(*training.state())
                 LOG.warning(
                     "snakemake has ended before this job; its final state is kept in %s", journal.path
                 )
@@ -119,6 +118,7 @@ def _write(
     about: Mapping[str, Any],
     arguments: argparse.Namespace,
 ) -> None:
+    journal.save(*training.state())  # nothing of the training is lost in a kill between the outputs
     journal.finish(arguments.checkpoints)
     write_text(arguments.history, history_csv(journal.records))
     write_json(

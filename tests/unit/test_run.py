@@ -1,17 +1,19 @@
 """The stopping rule, what is recorded and kept, and exact resumption."""
 
 import dataclasses
-import json
 
 import pytest
 import torch
+from tests.unit import engine
+from tests.unit.engine import CROSS_ENTROPY, content, optimiser, penalty, resumed_at, settings_of
+from torch import nn
 
-from nets.models.fcn import linear_weights, seeded_fcn
-from nets.training.loss import loss_named
+from nets.models.fcn import seeded_fcn
+from nets.training.assemble import assemble
 from nets.training.points import Points
-from nets.training.run import Settings, TrainingRun, checkpoint_key
+from nets.training.recipe import Recipe
+from nets.training.run import Memory, Settings, TrainingRun
 from nets.training.schedule import build_schedule
-from nets.training.stacked import StackedFCN
 
 SETTINGS = Settings(
     learning_rate=0.2,
@@ -33,52 +35,53 @@ def make_run(seeds=(0, 1, 2), scale=None, **changes):
         for n in (100, 40)
     ]
     models = [seeded_fcn(s, 6, [16], 3, activation_on_output="identity") for s in seeds]
-    weights = [torch.stack(layer) for layer in zip(*map(linear_weights, models), strict=True)]
-    if scale is not None:
-        weights[0] *= torch.tensor(scale).view(-1, 1, 1)
-    stack = StackedFCN(
-        weights, output_slope=1.0, loss=loss_named("cross_entropy"), largest_batch=100, clip_norm=50.0
-    )
-    return TrainingRun(stack, seeds, *points, dataclasses.replace(SETTINGS, **changes))
+    for model, factor in zip(models, scale or (), strict=False):
+        model[0].weight.data.mul_(factor)
+    ensemble = assemble(models, Recipe(CROSS_ENTROPY, clip_norm=50.0), torch.device("cpu"), 3)
+    return TrainingRun(ensemble, seeds, *points, dataclasses.replace(SETTINGS, **changes), Memory())
 
 
 def finish(run):
+    run.start()
     while not run.finished:
         run.advance()
     return run
 
 
+def reasons(run):
+    return {reason for reason, _ in run.stopped.values()}
+
+
 def epochs_recorded(run, seed):
-    return [r.epoch for r in run.records if r.seed == seed]
+    return [r.epoch for r in run.store.records if r.seed == seed]
 
 
 def test_cap_is_recorded_as_the_reason():
     run = finish(make_run())
     assert run.epoch == 20
-    assert run.stopped == dict.fromkeys((0, 1, 2), "epoch_cap")
+    assert run.stopped == dict.fromkeys((0, 1, 2), ("epoch_cap", 20))
 
 
 def test_records_and_kept_weights_at_start_in_between_and_at_the_stop():
     run = finish(make_run(max_epochs=18))
     for seed in (0, 1, 2):
         assert epochs_recorded(run, seed) == [0, 3, 5, 10, 15, 18]
-        kept = {key.split("/")[1] for key in run.kept if key.startswith(f"seed~{seed}/")}
-        assert kept == {"epoch~0", "epoch~3", "epoch~18"}
-    assert run.kept[checkpoint_key(0, 0, 0)].shape == (16, 6)
-    assert "seed~0/epoch~0/2.weight" in run.kept
+        assert {epoch for own, epoch in run.store.nets if own == seed} == {0, 3, 18}
+    assert run.store.nets[0, 0]["0.weight"].shape == (16, 6)
+    assert run.store.nets[0, 0].keys() == {"0.weight", "2.weight"}
 
 
 def test_stops_at_the_first_check_past_the_minimum_that_meets_the_target():
     # every gradient is small enough, so the minimum decides
     run = finish(make_run(target_gradient_norm=1e9, min_epochs=7))
     assert run.epoch == 7
-    assert set(run.stopped.values()) == {"gradient_norm"}
+    assert reasons(run) == {"gradient_norm"}
 
 
 def test_checks_are_spaced_from_the_minimum_on():
     slow = {"learning_rate": 0.02, "seeds": (0,)}
     probe = finish(make_run(record_every=1, **slow))
-    norms = {r.epoch: r.gradient_norm for r in probe.records if r.seed == 0}
+    norms = {r.epoch: r.gradient_norm for r in probe.store.records if r.seed == 0}
     target = (norms[9] + norms[10]) / 2
     assert norms[9] > target > norms[10] > norms[13], "the case needs a falling gradient norm"
     run = finish(make_run(target_gradient_norm=target, **slow))
@@ -89,12 +92,12 @@ def test_checks_are_spaced_from_the_minimum_on():
 
 def test_the_cap_may_come_before_the_minimum_is_met_and_still_counts_as_the_target():
     run = finish(make_run(target_gradient_norm=1e9, min_epochs=20, max_epochs=20))
-    assert set(run.stopped.values()) == {"gradient_norm"}
+    assert reasons(run) == {"gradient_norm"}
 
 
 def test_seeds_stop_on_their_own_and_the_others_go_on():
     probe = finish(make_run(record_every=1))
-    at_seven = {r.seed: r.gradient_norm for r in probe.records if r.epoch == 7}
+    at_seven = {r.seed: r.gradient_norm for r in probe.store.records if r.epoch == 7}
     target = sorted(at_seven.values())[0] * 1.0001
     run = finish(make_run(target_gradient_norm=target, min_epochs=7, gradient_norm_every=1))
     stops = {seed: epochs_recorded(run, seed)[-1] for seed in run.stopped}
@@ -105,61 +108,125 @@ def test_seeds_stop_on_their_own_and_the_others_go_on():
 
 def test_divergence_ends_that_seed_only():
     run = finish(make_run(scale=[1.0, float("inf"), 1.0]))
-    assert run.stopped == {0: "epoch_cap", 1: "diverged", 2: "epoch_cap"}
+    assert run.stopped == {0: ("epoch_cap", 20), 1: ("diverged", 0), 2: ("epoch_cap", 20)}
     assert epochs_recorded(run, 1) == [0]
-    assert not any(key.startswith("seed~1/") for key in run.kept)
+    assert not any(seed == 1 for seed, _ in run.store.nets)
 
 
 def test_a_rate_that_blows_up_is_recorded_as_divergence():
     run = make_run(learning_rate=1e38)
     finish(run)
-    assert set(run.stopped.values()) == {"diverged"}
-    assert all(key.split("/")[1] == "epoch~0" for key in run.kept)
+    assert reasons(run) == {"diverged"}
+    assert all(epoch == 0 for _, epoch in run.store.nets)
 
 
-def bytes_of(run):
-    return {k: v.numpy().tobytes() for k, v in run.kept.items()}, run.records, run.stopped
+DROPOUT = [nn.Sequential(nn.Linear(12, 20), nn.ReLU(), nn.Dropout(0.3), nn.Linear(20, 5))] * 3
+CROP = settings_of("augmentation", "crop", padding=1, flip=True).augment
+MOMENTUM = optimiser("sgd", momentum=0.9, weight_decay=0.01)
+IN_PLAY = {
+    "stacked": (engine.fcn, (12,), Recipe(CROSS_ENTROPY, clip_norm=50.0)),
+    "stacked momentum": (engine.biased, (12,), Recipe(CROSS_ENTROPY, optimiser=MOMENTUM)),
+    "stacked adam and all penalties": (
+        engine.fcn,
+        (12,),
+        Recipe(
+            CROSS_ENTROPY,
+            temperature=2.0,
+            optimiser=optimiser("adam"),
+            track_path=True,
+            penalties=[
+                penalty("regularisation", strength=0.01, threshold=0.0, steps=6),
+                penalty("jacobian_penalty", strength=0.01),
+                penalty("spectral_cap", cap=5.0),
+            ],
+        ),
+    ),
+    "BatchNorm, momentum, crops": (
+        lambda: engine.convolutional((12,), batch_norm=True),
+        (12,),
+        Recipe(CROSS_ENTROPY, optimiser=MOMENTUM, augmentation=CROP, track_path=True),
+    ),
+    "images, Adam, crops, penalty": (
+        lambda: engine.convolutional((2, 6, 6), batch_norm=True, biases=True),
+        (2, 6, 6),
+        Recipe(
+            CROSS_ENTROPY,
+            optimiser=optimiser("adam"),
+            augmentation=CROP,
+            penalties=[penalty("jacobian_penalty", strength=0.01)],
+        ),
+    ),
+    "dropout": (
+        lambda: [nn.Sequential(*(engine.copy_of(layer) for layer in net)) for net in DROPOUT],
+        (12,),
+        Recipe(CROSS_ENTROPY, clip_norm=1.0),
+    ),
+}
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("interrupted_at", [1, 4, 10, 13, 19])
-def test_resumed_run_ends_with_the_same_bytes(shuffle, interrupted_at):
-    probe = finish(make_run(record_every=1, shuffle=shuffle))
-    target = sorted(r.gradient_norm for r in probe.records if r.epoch == 10)[1]
-    changes = {"shuffle": shuffle, "target_gradient_norm": target}
-    whole = finish(make_run(**changes))
-    assert (
-        set(whole.stopped.values()) == {"gradient_norm", "epoch_cap"}
-        or len({r.epoch for r in whole.records if r.epoch > 5}) > 1
-    )
-    first = make_run(**changes)
-    while not first.finished and first.epoch < interrupted_at:
-        first.advance()
-    tensors, values = first.state()
-    tensors = {key: tensor.clone() for key, tensor in tensors.items()}
-    second = make_run(**changes)
-    second.restore(tensors, json.loads(json.dumps(values)))
-    assert second.epoch == first.epoch
-    assert bytes_of(finish(second)) == bytes_of(whole)
+def in_play(name, **changes):
+    nets, shape, recipe = IN_PLAY[name]
+    options = {"learning_rate": 0.01, "max_epochs": 5, "min_epochs": 2, "shuffle": True} | changes
+    return engine.make_run(nets(), recipe, engine.points(60, 0, shape), **options)
+
+
+@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.parametrize("name", IN_PLAY)
+def test_resumed_run_ends_with_the_same_bytes(name):
+    probe = engine.finish(in_play(name, record_every=1))
+    norms = sorted(r.gradient_norm for r in probe.store.records if r.epoch == 2)
+    changes = {"target_gradient_norm": (norms[0] + norms[1]) / 2, "keep_epochs": frozenset({2})}
+    whole = engine.finish(in_play(name, **changes))
+    assert len({epoch for _, epoch in whole.stopped.values()}) > 1, "one seed stops before the others"
+    for epoch in range(6):
+        assert content(resumed_at(epoch, lambda: in_play(name, **changes))) == content(whole)
+
+
+@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.parametrize("name", [name for name in IN_PLAY if not name.startswith("stacked")])
+def test_a_net_trains_as_if_it_were_alone(name):
+    whole = engine.finish(in_play(name))
+    fewer = in_play(name)
+    fewer.ensemble.select([1])
+    fewer.active = [1]
+    engine.finish(fewer)
+    for place, net in fewer.store.nets.items():
+        for key, value in net.items():
+            assert torch.equal(value, whole.store.nets[place][key]), (place, key)
 
 
 def test_state_of_a_finished_run_is_finished():
     whole = finish(make_run())
+    tensors, values = whole.state()
+    assert tensors == {}
     again = make_run()
-    again.restore(*whole.state())
+    again.restore(tensors, values)
     assert again.finished
-    assert bytes_of(again) == bytes_of(whole)
-    assert again.parameter_count == whole.parameter_count == 16 * 9
+    assert again.stopped == whole.stopped
+    assert again.ensemble.parameter_count == whole.ensemble.parameter_count == 16 * 9
 
 
 def test_shuffling_changes_the_order_and_not_the_points():
-    plain, shuffled = make_run(), make_run(shuffle=True)
-    plain.advance()
-    shuffled.advance()
-    assert not torch.equal(plain.state()[0]["active/0"], shuffled.state()[0]["active/0"])
-    other = make_run(shuffle=True, order_seed=1)
-    other.advance()
-    assert not torch.equal(other.state()[0]["active/0"], shuffled.state()[0]["active/0"])
+    plain, shuffled, other = make_run(), make_run(shuffle=True), make_run(shuffle=True, order_seed=1)
+    for run in (plain, shuffled, other):
+        run.advance()
+    weights = [run.ensemble.net(0)["0.weight"] for run in (plain, shuffled, other)]
+    assert not torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[1], weights[2])
+    whole = make_run(batch_size=100), make_run(batch_size=100, shuffle=True)
+    for run in whole:
+        run.advance()
+    assert torch.allclose(*(run.ensemble.net(0)["0.weight"] for run in whole), atol=1e-6)
+
+
+def test_records_have_the_path_from_zero_on():
+    run = engine.finish(engine.make_run(engine.fcn(), Recipe(CROSS_ENTROPY, track_path=True)))
+    own = [record for record in run.store.records if record.seed == 1]
+    assert own[0].path_length == own[0].largest_gradient_norm == 0
+    lengths = [record.path_length for record in own]
+    assert lengths == sorted(lengths)
+    assert lengths[-1] > 0
+    assert finish(make_run()).store.records[-1].path_length is None
 
 
 def test_learning_rates_follow_the_schedule_per_update():

@@ -176,14 +176,15 @@ class Plain:
     def _step(self, position: int, rate: float) -> Tensor | None:
         """Clip the gradient and go; its norm after clipping, where anything asks for it."""
         optimiser = self._optimisers[position]
-        reached = [p for p in self._parameters[position] if p.grad is not None]
+        reached: list[Tensor] = [p for p in self._parameters[position] if p.grad is not None]
         gradients = [p.grad for p in reached if p.grad is not None]
         scale, norm = self._clipping(gradients)
         if optimiser is None:
             if scale is None:
                 torch._foreach_add_(reached, gradients, alpha=-rate)
             else:
-                torch._foreach_add_(reached, list(torch._foreach_mul(gradients, scale * -rate)))
+                steps = torch._foreach_mul(gradients, scale * -rate)
+                torch._foreach_add_(reached, [*steps])
         else:
             if scale is not None:
                 torch._foreach_mul_(gradients, scale)

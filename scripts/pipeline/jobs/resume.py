@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import psutil
 
@@ -20,10 +20,6 @@ from pipeline.provenance.files import (
     TEMPORARY,
     OutputError,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
