@@ -4,7 +4,7 @@ REQUIRED INPUTS: prepared arrays and labels (rules/data.smk)
 
 OUTPUTS, in results/{scale}/{training}/noise~{noise}/width~{width}/ (of a variant, the
 training is NAME/VARIANT):
-    checkpoints.safetensors   weights seed~S/epoch~E/L.weight at initialisation, stop and in between
+    checkpoints.safetensors   parameters and buffers seed~S/epoch~E/NAME at initialisation, stop and in between
     history.csv               losses, errors and gradient norm by seed and epoch
     run.json                  why and where each seed stopped, and all settings
 """
