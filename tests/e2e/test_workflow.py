@@ -17,7 +17,7 @@ FIGURE = "figures/double_descent.pdf"
 RUN = (FIGURE, "--cores", "2", "--config", "scale=smoke")
 RESULTS = "results/smoke/double_descent/noise~0"
 BOUNDS = f"{RESULTS}/width~80/bounds.csv"
-STATES = f"{RESULTS}/*/.resume-*.safetensors"
+STATES = f"{RESULTS}/*/.resume-*.state"
 TABLE = "results/smoke/tables/double_descent.csv"
 FACTS = "results/smoke/facts/double_descent.json"
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
