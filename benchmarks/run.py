@@ -279,7 +279,7 @@ def _page(table: pd.DataFrame, rate: float, one_thread_rate: float, threads: int
         "",
         "Written by `make bench`; do not edit. Medians over rounds in which the contenders take turns;",
         "the ratio is to the first line of each task. The last column is the share of the rate of a",
-        "large float32 matrix product, for reference. Training runs on one thread, as in the",
+        "large float32 product by torch.mm, for reference. Training runs on one thread, as in the",
         "workflow, and the authors' loop on all; it also makes a full gradient pass and a test pass",
         "after each epoch. Ours makes those when the stopping rule or the history asks for them.",
         "Nothing has been measured on a GPU.",
