@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.provenance.files import write_arrays
+
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
 
@@ -60,3 +62,9 @@ class Project:
 @pytest.fixture
 def project(tmp_path):
     return Project.copy_to(tmp_path)
+
+
+def write_tensors(path, tensors, metadata=None):
+    """Tensors as a file of the project's."""
+    arrays = {key: tensor.detach().contiguous().numpy() for key, tensor in tensors.items()}
+    write_arrays(path, arrays, metadata)

@@ -33,14 +33,13 @@ def takes_onednn(left: Tensor, right: Tensor) -> bool:
     )
 
 
-def times_transposed(left: Tensor, right: Tensor, *, relu: bool = False) -> Tensor:
-    """``left @ right.T`` for left (m, k) and right (n, k), and with ``relu`` its positive part.
+def times_transposed(left: Tensor, right: Tensor) -> Tensor:
+    """``left @ right.T`` for left (m, k) and right (n, k).
 
     Not for tensors that require gradients. Rounding differs in the last digits between the two ways.
     """
     if takes_onednn(left, right):
-        activation = "relu" if relu else "none"
-        found: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right, None, activation, [], "")
+        # its own relu is not asked for: it makes 0 of NaN
+        found: Tensor = torch.ops.mkldnn._linear_pointwise.default(left, right, None, "none", [], "")
         return found
-    product = left @ right.T
-    return product.relu_() if relu else product
+    return left @ right.T

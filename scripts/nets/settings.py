@@ -27,7 +27,7 @@ class Family(Section):
 
         Raises ``ValueError`` for points that the family is not for.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__module__} has no build(width, shape, classes)")
 
     def accepts(self, net: "nn.Module", x: "Tensor", y: "Tensor") -> bool:
         """Whether an initialisation will do; another one is drawn where not.

@@ -10,9 +10,8 @@ import yaml
 
 from nets.models.fcn import seeded_fcn
 from pipeline.config.loading import load_config
-from pipeline.provenance.files import write_tensors
 from pipeline.runs.run import Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tensors
 
 # ---------------------------------------------------------------- tables
 

@@ -7,9 +7,8 @@ import yaml
 
 from nets.models.fcn import seeded_fcn
 from pipeline.config.loading import load_config
-from pipeline.provenance.files import write_tensors
 from pipeline.runs.run import Run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tensors
 
 RAW = yaml.safe_load((ROOT / "config.yaml").read_text())
 PLACES = [(0, 0), (0, 5), (0, 20), (1, 0), (1, 5), (1, 10)]

@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tensors
 
 from nets.models.fcn import seeded_fcn
 from nets.training.points import Points, training_subset
 from pipeline.config.loading import load_config
 from pipeline.config.training import identity
-from pipeline.provenance.files import write_tensors
 from pipeline.runs.catalogue import Catalogue
 from pipeline.runs.run import Run
 from pipeline.snakemake.setup import WorkflowSetup

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tensors
 
 from pipeline.provenance import files
 from pipeline.provenance.files import DamagedFileError, OutputError
@@ -83,7 +83,7 @@ def test_arrays_and_tensors_come_back(tmp_path):
     arrays = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "y": np.array([3, 1])}
     files.write_arrays(tmp_path / "a", arrays)
     assert all(np.array_equal(v, arrays[k]) for k, v in files.read_arrays(tmp_path / "a")[0].items())
-    files.write_tensors(tmp_path / "t", {"w": torch.eye(3).T[1:]}, {"epoch": 3, "active": [1, 2]})
+    write_tensors(tmp_path / "t", {"w": torch.eye(3).T[1:]}, {"epoch": 3, "active": [1, 2]})
     tensors, metadata = files.read_tensors(tmp_path / "t")
     assert torch.equal(tensors["w"], torch.eye(3)[1:])
     assert metadata == {"epoch": 3, "active": [1, 2]}
@@ -92,7 +92,7 @@ def test_arrays_and_tensors_come_back(tmp_path):
 def test_equal_contents_give_equal_bytes(tmp_path):
     metadata = {str(i): i for i in range(50)}
     for name in "ab":
-        files.write_tensors(tmp_path / name, {"w": torch.ones(3), "v": torch.zeros(2)}, metadata)
+        write_tensors(tmp_path / name, {"w": torch.ones(3), "v": torch.zeros(2)}, metadata)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -100,7 +100,7 @@ def test_equal_contents_give_equal_bytes(tmp_path):
 @pytest.mark.parametrize("damage", [lambda b: b[:-20], lambda b: b"not safetensors", lambda b: b""])
 def test_damaged_files_are_recognised(tmp_path, read, damage):
     path = tmp_path / "a.safetensors"
-    files.write_tensors(path, {"w": torch.ones(100)})
+    write_tensors(path, {"w": torch.ones(100)})
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedFileError, match=r"a\.safetensors is damaged.*delete it"):
         read(path)

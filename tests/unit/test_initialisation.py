@@ -5,7 +5,7 @@ from torch import nn
 from nets.models import fcn
 from nets.models.fcn import seeded_fcn
 from nets.settings import Family
-from nets.training.initialisation import alive_share, first_accepted, seeded, with_state
+from nets.training.initialisation import alive_share, check_outputs, first_accepted, seeded, with_state
 
 
 class Fixed(nn.Module):
@@ -86,3 +86,15 @@ def test_a_net_comes_back_from_its_state(family):
     assert torch.equal(torch.get_rng_state(), before)
     first = next(net.parameters())
     assert next(again.parameters()).data_ptr() == first.data_ptr(), "without a copy"
+
+
+def test_a_net_of_another_shape_is_refused_in_words():
+    check_outputs(nn.Linear(4, 5), torch.ones(3, 4), 5)
+    with pytest.raises(ValueError, match=r"maps 2 points \(2, 4\) to \(2, 2, 5\); it must give"):
+        check_outputs(nn.Linear(4, 5), torch.ones(3, 2, 4), 5)
+    with pytest.raises(ValueError, match=r"cannot take points \(3,\)"):
+        check_outputs(nn.Linear(4, 5), torch.ones(3, 3), 5)
+    net = nn.BatchNorm1d(4)
+    check_outputs(net, torch.ones(3, 4), 4)
+    assert net.training
+    assert net.num_batches_tracked == 0

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from tests.conftest import ROOT
 
 from nets import parts
+from nets.settings import Family
 from nets.training.loss import loss_named
 
 
@@ -62,6 +63,7 @@ def test_reading_imports_nothing_heavy():
     code = f"""
 import sys
 from nets import parts
+from nets.settings import Family
 for kind, name in {WITH_SETTINGS!r}:
     parts.settings_of(kind, name)
 heavy = {{"torch", "numpy", "scipy", "pandas", "matplotlib", "mnist1d", "lipbounds"}}
@@ -222,3 +224,20 @@ def test_values_of_losses_are_those_of_torch(name):
     found = loss_named(name).values(logits, onehot).mean(1)
     expected = torch.stack([VALUES[name](own.T, labels) for own in logits])
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("name", parts.names("model"))
+def test_every_family_builds_nets(name):
+    assert issubclass(parts.load("model", name).Settings, Family)
+    assert parts.load("model", name).Settings.build is not Family.build
+
+
+def test_a_family_without_nets_is_named():
+    with pytest.raises(NotImplementedError, match=r"nets\.settings has no build"):
+        Family().build(1, (2,), 3)
+
+
+@pytest.mark.parametrize("name", parts.names("penalty"))
+def test_every_penalty_has_a_form(name):
+    settings = parts.load("penalty", name).Settings
+    assert hasattr(settings, "stacked") or hasattr(settings, "plain")

@@ -167,6 +167,16 @@ def test_the_jacobian_penalty_is_the_largest_norm_and_has_its_gradient():
     assert slope == pytest.approx(gradient.square().sum().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("mode", ["reflect", "replicate"])
+def test_norms_of_convolutions_whose_padding_copies_are_refused(mode):
+    net = nn.Sequential(nn.Conv1d(1, 2, 3, padding=1, padding_mode=mode))
+    with pytest.raises(ValueError, match=f"padding_mode {mode}"):
+        settings_of("penalty", "spectral_cap", cap=1.0).plain().apply(net)
+    own = settings_of("penalty", "regularisation", strength=1, threshold=0, steps=2).plain()
+    with pytest.raises(ValueError, match=f"padding_mode {mode}"):
+        own.value(net, torch.zeros(1, 1, 8))
+
+
 @pytest.mark.parametrize("shape", [(12,), IMAGES])
 def test_the_cap_holds_for_convolutional_nets(shape):
     data = points(50, shape=shape)

@@ -235,6 +235,72 @@ def test_what_can_be_stacked(net, stacks):
             Stacked([net], Recipe(loss_named("cross_entropy")), CPU)
 
 
+def shared_activation():
+    relu = nn.ReLU()
+    return nn.Sequential(nn.Linear(40, 8), relu, nn.Linear(8, 10), relu)
+
+
+def test_an_activation_that_occurs_twice_is_there_twice():
+    points, net = data(90), shared_activation()
+    assert shape_of(net).output_slope == 0
+    stack = Stacked([net], Recipe(loss_named("cross_entropy")), CPU)
+    with torch.no_grad():
+        found = stack.evaluate(stack.prepare(points, 50), gradient=False)
+    expected = nn.functional.cross_entropy(net(points.x), points.y).item()
+    assert found.mean_loss(0) == pytest.approx(expected, rel=1e-5)
+
+
+def hooked(register, value):
+    net = shared_activation()
+    getattr(net[0], register)(value)
+    return net
+
+
+def changed(change):
+    net = shared_activation()
+    change(net)
+    return net
+
+
+def tied():
+    net = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4))
+    net[2].weight = net[0].weight
+    return net
+
+
+TWICE = nn.Linear(4, 4)
+NOT_WHAT_IT_LOOKS = {
+    "a layer that occurs twice": nn.Sequential(TWICE, nn.ReLU(), TWICE),
+    "forward hook": hooked("register_forward_hook", lambda module, inputs, output: 2 * output),
+    "forward pre-hook": hooked("register_forward_pre_hook", lambda module, inputs: None),
+    "backward hook": hooked("register_full_backward_hook", lambda module, inputs, outputs: None),
+    "parameter hook": changed(lambda net: net[0].weight.register_hook(lambda gradient: 2 * gradient)),
+    "frozen": changed(lambda net: net[0].weight.requires_grad_(False)),
+    "parametrised": changed(lambda net: nn.utils.parametrizations.weight_norm(net[0])),
+    "tied": tied(),
+    "flattened in part": nn.Sequential(nn.Flatten(2), nn.Linear(40, 10)),
+}
+
+
+@pytest.mark.parametrize("name", NOT_WHAT_IT_LOOKS)
+def test_what_is_not_all_that_a_stack_would_do_is_not_stacked(name):
+    assert shape_of(NOT_WHAT_IT_LOOKS[name]) is None
+
+
+@pytest.mark.usefixtures("library")
+def test_what_is_not_a_number_stays_so():
+    """A ReLU that makes 0 of NaN would hide a net whose products have overflowed."""
+    models = [seeded_fcn(0, 40, [64], 10, activation_on_output="identity")]
+    points = data(90)
+    points.x[7] = math.nan
+    assert models[0](points.x)[7].isnan().all()
+    stack = Stacked(models, Recipe(loss_named("cross_entropy")), CPU)
+    with torch.no_grad():
+        found = stack.evaluate(stack.prepare(points, 90), gradient=True)
+    assert math.isnan(found.loss[0])
+    assert math.isnan(found.gradient_norm[0])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("name", MORE)

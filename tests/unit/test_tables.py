@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from tests.conftest import ROOT
+from tests.conftest import ROOT, write_tensors
 from torch.nn.utils import parameters_to_vector
 
 import collect
@@ -17,7 +17,7 @@ from lipbounds.jacobian import jacobian_norms
 from nets.models.fcn import seeded_fcn
 from pipeline.config.loading import load_config
 from pipeline.jobs.command import CommandError
-from pipeline.provenance.files import write_arrays, write_json, write_tensors
+from pipeline.provenance.files import write_arrays, write_json
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ class EpochRunner(Generic[Batch]):
         graph: Sequence[Tensor] | None = None,
     ) -> None:
         self._update = update
-        self._batches = batches
+        self.batches = batches
         self._rates = torch.zeros(len(batches), device=device)
         self._each = self._rates.unbind()
         self._graph = None if graph is None else self._capture(graph)
@@ -39,7 +39,7 @@ class EpochRunner(Generic[Batch]):
             self._graph.replay()
 
     def _updates(self) -> None:
-        for batch, rate in zip(self._batches, self._each, strict=True):
+        for batch, rate in zip(self.batches, self._each, strict=True):
             self._update(batch, rate)
 
     def _capture(self, state: Sequence[Tensor]) -> "torch.cuda.CUDAGraph":

@@ -42,6 +42,23 @@ def first_accepted(
     )
 
 
+@torch.no_grad()
+def check_outputs(net: nn.Module, x: Tensor, classes: int) -> None:
+    """Raise ``ValueError`` for a net that does not map two of the points to logits (2, classes)."""
+    training, few = net.training, x[:2]
+    try:
+        found = tuple(net.eval()(few).shape)
+    except RuntimeError as error:
+        raise ValueError(f"the net cannot take points {tuple(x.shape[1:])}: {error}") from error
+    finally:
+        net.train(training)
+    if found != (len(few), classes):
+        raise ValueError(
+            f"the net maps {len(few)} points {tuple(x.shape[1:])} to {found}; "
+            f"it must give ({len(few)}, {classes}), one logit per class"
+        )
+
+
 def seeded(family: Family, seed: int, width: int, shape: Sequence[int], classes: int) -> nn.Module:
     """A net of a family, initialised from ``seed``; the global random state is left as it was."""
     with torch.random.fork_rng(devices=[]):

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from lipbounds.jacobian import dense_layers
 from lipbounds.products import onednn_is_there
 from nets.training.ensemble import Evaluation, Path
 from nets.training.epochs import EpochRunner
@@ -47,32 +48,32 @@ class Shape:
 
 
 def shape_of(net: nn.Module) -> Shape | None:
-    """The shape of a net that can be stacked, or None."""
-    if type(net) is not nn.Sequential:
+    """The shape of a net that can be stacked, or None.
+
+    What the stack computes is all that the net does: nothing is shared, frozen, hooked or dropped.
+    """
+    layers = dense_layers(net, flat=True)
+    if layers is None or any(layer.slope != 0 for layer in layers[:-1]):
         return None
-    modules = list(net.named_children())
-    if modules and type(modules[0][1]) is nn.Flatten:
-        modules = modules[1:]
-    if len(modules) % 2:
-        modules.append(("", nn.Identity()))
-    linear, activations = modules[::2], [module for _, module in modules[1::2]]
-    if not linear or any(type(module) is not nn.Linear for _, module in linear):
-        return None
-    if any(type(activation) is not nn.ReLU for activation in activations[:-1]):
-        return None
-    slope = _slope(activations[-1])
-    if slope is None or any(p.dtype != torch.float32 for p in net.parameters()):
-        return None
+    modules = net._modules.items()  # named_children leaves out what occurs again
+    linear = [(name, module) for name, module in modules if type(module) is nn.Linear]
     names = tuple(
         (f"{name}.weight", None if module.bias is None else f"{name}.bias") for name, module in linear
     )
-    return Shape(names, slope)
+    parameters = list(net.parameters())
+    faithful = (
+        len(parameters) == sum(name is not None for pair in names for name in pair)
+        and all(map(_is_free, parameters))
+        and not any(isinstance(module, nn.Dropout) for _, module in modules)
+        and not any(module._backward_hooks or module._backward_pre_hooks for module in net.modules())
+    )
+    return Shape(names, layers[-1].slope) if faithful else None
 
 
-def _slope(activation: nn.Module) -> float | None:
-    if type(activation) is nn.LeakyReLU and 0 <= activation.negative_slope <= 1:
-        return activation.negative_slope
-    return {nn.ReLU: 0.0, nn.Identity: 1.0}.get(type(activation))
+def _is_free(parameter: nn.Parameter) -> bool:
+    """Whether nothing but its gradient moves a parameter."""
+    hooks = parameter._backward_hooks or parameter._post_accumulate_grad_hooks
+    return parameter.dtype == torch.float32 and parameter.requires_grad and not hooks
 
 
 class StackedPoints:
@@ -82,7 +83,8 @@ class StackedPoints:
         self.labelled = points.labelled
         self._x, self._y = points.x.flatten(1), points.targets(outputs)
         self._size = batch_size
-        self.in_order = self._cut(self._x, self._y)
+        parts = zip(self._x.split(batch_size), self._y.split(batch_size), strict=True)
+        self.in_order = [Batch.of(x, y) for x, y in parts]
         self._shuffled: list[Batch] | None = None
 
     def __len__(self) -> int:
@@ -92,16 +94,12 @@ class StackedPoints:
         """Batches in this order; those that are shuffled lie in the same memory each time."""
         if order is None:
             return self.in_order
-        fresh = self._cut(self._x[order.to(self._x.device)], self._y[order.to(self._y.device)])
         if self._shuffled is None:
-            self._shuffled = fresh
-        for batch, new in zip(self._shuffled, fresh, strict=True):
-            batch.copy_(new)
+            self._shuffled = [batch.empty_like() for batch in self.in_order]
+        places = order.to(self._x.device).split(self._size)
+        for batch, chosen in zip(self._shuffled, places, strict=True):
+            batch.fill(self._x[chosen], self._y[chosen])
         return self._shuffled
-
-    def _cut(self, x: Tensor, y: Tensor) -> list[Batch]:
-        parts = zip(x.split(self._size), y.split(self._size), strict=True)
-        return [Batch.of(x, y) for x, y in parts]
 
 
 class Stacked:
@@ -144,7 +142,7 @@ class Stacked:
         self._largest = self._length.clone()
 
     def _adopt(self, weights: Sequence[Tensor], biases: Sequence[Tensor | None]) -> None:
-        self._runners: dict[int, EpochRunner[Batch]] = {}
+        self._runner: EpochRunner[Batch] | None = None
         self._pass = StackedPass(weights, biases, self.shape.output_slope)
         self.weights = self._pass.weights
         self._parameters = self._pass.parameters
@@ -185,14 +183,12 @@ class Stacked:
     ) -> None:
         """One update per batch; nothing in it is random."""
         batches = points.ordered(order)
-        runner = self._runners.get(id(batches))
-        if runner is None:
+        if self._runner is None or self._runner.batches is not batches:
             device = self.weights[0].device
             graph = device.type == "cuda" and self._optimiser is None and not self._penalties
             state = [*self._parameters, self._length, self._largest]
-            runner = EpochRunner(self._update, batches, device, state if graph else None)
-            self._runners = {id(batches): runner}
-        runner.run(rates)
+            self._runner = EpochRunner(self._update, batches, device, state if graph else None)
+        self._runner.run(rates)
 
     def _update(self, batch: Batch, rate: Tensor) -> None:
         """One step on the mean loss of ``batch``; ``rate`` is a 0-dim tensor."""
@@ -210,13 +206,19 @@ class Stacked:
         if self.recipe.track_path and norm is not None:
             self._extend_path(norm, batch.size, rate)
 
+    def _forward(self, batch: Batch) -> list[Tensor]:
+        """Every layer's output, those of the last one times the temperature."""
+        outputs = self._pass.forward(batch)
+        if self.recipe.temperature != 1:
+            outputs[-1].mul_(self.recipe.temperature)
+        return outputs
+
     def _forward_and_back(self, batch: Batch) -> Layers:
         """The layers at a batch, with the gradients of the summed loss in ``self._gradients``."""
         recipe = self.recipe
-        outputs = self._pass.forward(batch)
-        logits = outputs[-1] if recipe.temperature == 1 else outputs[-1].mul_(recipe.temperature)
+        outputs = self._forward(batch)
         delta = self._pass.output_delta(batch.size)
-        recipe.loss.gradient(logits, batch.y, delta)
+        recipe.loss.gradient(outputs[-1], batch.y, delta)
         if recipe.temperature != 1:
             delta.mul_(recipe.temperature)
         self._pass.backward(batch, outputs)
@@ -281,7 +283,7 @@ class Stacked:
                 self._take_in(terms, layers)
                 logits = layers.outputs[-1]
             else:
-                logits = self._pass.forward(batch)[-1].mul_(self.recipe.temperature)
+                logits = self._forward(batch)[-1]
             loss += self.recipe.loss.values(logits, batch.y).sum(1, dtype=torch.float64)
             wrong += (logits.argmax(1) != batch.y.argmax(0)).sum(1)
         norm = torch.full_like(loss, math.nan)

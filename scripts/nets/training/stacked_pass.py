@@ -36,11 +36,15 @@ class Batch:
         """Number of points."""
         return self.x.shape[1]
 
-    def copy_(self, other: "Batch") -> None:
-        """Take the values of another batch of the same size."""
-        self.x.copy_(other.x)
-        self.y.copy_(other.y)
-        self.rows.copy_(other.rows)
+    def empty_like(self) -> "Batch":
+        """Memory of its own for another batch of this size."""
+        return Batch(*(torch.empty_like(tensor) for tensor in (self.x, self.y, self.rows)))
+
+    def fill(self, x: Tensor, y: Tensor) -> None:
+        """Take other points (n, features) and targets (n, outputs), as many."""
+        self.rows.copy_(x)
+        self.x.copy_(x.T)
+        self.y.copy_(y.T)
 
 
 class StackedPass:
@@ -142,11 +146,9 @@ def _first(layer: _Layer, points: int) -> Callable[[Batch], Tensor]:
     weight, bias = layer.weight.flatten(0, 1), layer.bias
     shape = (*layer.weight.shape[:2], points)
     if bias is None and takes_onednn(weight, weight.new_empty(points, weight.shape[1])):
-        fused = layer.slope == 0
 
         def by_onednn(batch: Batch) -> Tensor:
-            output = times_transposed(weight, batch.rows, relu=fused).view(shape)
-            return output if fused else layer.activate(output)
+            return layer.activate(times_transposed(weight, batch.rows).view(shape))
 
         return by_onednn
     output = weight.new_empty(shape)

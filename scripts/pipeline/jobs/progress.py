@@ -69,7 +69,7 @@ class Progress:
             self._title,
             run.epoch,
             run.settings.max_epochs,
-            _mean(run.last.loss),
+            _mean([run.last.mean_loss(net) for net in range(len(run.last.loss))]),
             _mean(run.last.gradient_norm),
             f"{speed * run.updates_per_epoch:,.0f}",
             _clock(left),

@@ -78,16 +78,6 @@ def write_arrays(
     write_bytes(path, safetensors.numpy.save(dict(arrays), _pack(metadata)))
 
 
-def write_tensors(
-    path: Path, tensors: "Mapping[str, torch.Tensor]", metadata: Mapping[str, Any] | None = None
-) -> None:
-    """Tensors as safetensors, with JSON metadata; equal contents give equal bytes."""
-    import safetensors.torch
-
-    contiguous = {key: tensor.contiguous() for key, tensor in tensors.items()}
-    write_bytes(path, safetensors.torch.save(contiguous, _pack(metadata)))
-
-
 def read_arrays(path: Path) -> "tuple[dict[str, numpy.ndarray], dict[str, Any]]":
     """NumPy arrays and metadata of a safetensors file. Raises :class:`DamagedFileError`."""
     return _read(path, "numpy")

@@ -15,7 +15,7 @@ from torch import nn
 from nets import parts
 from nets.settings import Family, Section
 from nets.training.assemble import assemble
-from nets.training.initialisation import first_accepted, seeded
+from nets.training.initialisation import check_outputs, first_accepted, seeded
 from nets.training.loss import loss_named
 from nets.training.points import Points
 from nets.training.recipe import Penalty, Recipe
@@ -48,7 +48,9 @@ def initial_nets(job: TrainingJob, width: int, train: Points, classes: int) -> I
     family: Family = parts.made("model", job.model)
     for seed in range(job.seeds):
         drawn = _draws(job, family, width, seed, train.x.shape[1:], classes)
-        yield first_accepted(drawn, partial(_accepted, family, train))
+        net = first_accepted(drawn, partial(_accepted, family, train))
+        check_outputs(net, train.x, classes)
+        yield net
 
 
 def _accepted(family: Family, train: Points, net: nn.Module) -> bool:

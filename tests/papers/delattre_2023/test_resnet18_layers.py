@@ -1,12 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from tests.conftest import write_tensors
 from tests.papers.helpers import measured_and_drawn, room_context
 
 from lipbounds.operator_norm.competitors import sedghi
 from papers.delattre_2023.resnet18_layers import figure, study
 from pipeline.measuring.pretrained import torchvision_model
-from pipeline.provenance.files import sha256, write_tensors
+from pipeline.provenance.files import sha256
 
 ROUNDING = 1e-6
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lipbounds.gram_iteration import gram_norm_and_gradient
 from nets.settings import NonNegative, NonNegativeFloat, PositiveFloat, Section
+from nets.training.layer_norms import convolution_norm, has_norm
 from nets.training.recipe import Layers
 
 
@@ -26,7 +27,8 @@ class Settings(Section):
     )
     threshold: NonNegativeFloat = Field(description="norms up to this cost nothing")
     steps: NonNegative = Field(
-        description="Gram products per norm (6 in the released code); 0: the Frobenius norm"
+        description="Gram products per norm (6 in the released code); 0: the Frobenius norm, and one "
+        "product for convolutions"
     )
 
     def stacked(self) -> "StackedNorms":
@@ -99,7 +101,7 @@ class PlainNorms:
 
     def value(self, net: nn.Module, x: Tensor) -> Tensor:
         """The penalty, of the weights alone. Raises ``ValueError`` for a net without such layers."""
-        norms = [self._norm(module) for module in net.modules() if _has_norm(module)]
+        norms = [self._norm(module) for module in net.modules() if has_norm(module)]
         if not norms:
             raise ValueError("regularisation found neither linear layers nor convolutions in the net")
         sizes = torch.stack(norms)
@@ -108,13 +110,8 @@ class PlainNorms:
 
     def _norm(self, module: nn.Module) -> Tensor:
         # here, so that trainings without such a net do not depend on the code of convolutions
-        from lipbounds.operator_norm.gram import gram_norm, toeplitz_gram_norm
+        from lipbounds.operator_norm.gram import gram_norm
 
-        weight: Tensor = module.weight  # type: ignore[assignment]
-        if weight.dim() == 2:
-            return gram_norm(weight, steps=self.settings.steps)
-        return toeplitz_gram_norm(weight, steps=max(1, self.settings.steps))
-
-
-def _has_norm(module: nn.Module) -> bool:
-    return isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)
+        if isinstance(module, nn.Linear):
+            return gram_norm(module.weight, steps=self.settings.steps)
+        return convolution_norm(module, steps=max(1, self.settings.steps))

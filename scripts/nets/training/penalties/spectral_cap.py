@@ -12,6 +12,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from nets.settings import PositiveFloat, Section
+from nets.training.layer_norms import convolution_norm, has_norm
 
 _CONVOLUTION_STEPS = 5
 _ROUNDS = 4
@@ -57,21 +58,19 @@ class PlainCap:
         layers = [module for module in net.modules() if list(module.parameters(recurse=False))]
         share = self.cap ** (1 / len(layers))
         for layer in layers:
-            if not isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+            if not has_norm(layer):
                 raise ValueError(
                     "spectral_cap knows linear layers and convolutions, and not "
                     f"{type(layer).__name__}; leave one of the two out"
                 )
-            layer.weight.mul_((share / _bound(layer.weight)).clamp_(max=1))
+            layer.get_parameter("weight").mul_((share / _bound(layer)).clamp_(max=1))
 
 
-def _bound(weight: Tensor) -> Tensor:
+def _bound(layer: nn.Module) -> Tensor:
     """Of the norm of a layer; that of a convolution holds for images of every size."""
-    if weight.dim() == 2:
-        return norm_bounds(weight.unsqueeze(0))[0]
-    from lipbounds.operator_norm.gram import toeplitz_gram_norm
-
-    return toeplitz_gram_norm(weight, steps=_CONVOLUTION_STEPS)
+    if isinstance(layer, nn.Linear):
+        return norm_bounds(layer.weight.unsqueeze(0))[0]
+    return convolution_norm(layer, steps=_CONVOLUTION_STEPS)
 
 
 def cap_norms(weights: Sequence[Tensor], cap: float) -> None:
