@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lipbounds.bounds.linear import Filter, Matrix, Shape
-from lipbounds.bounds.rules import LayerConstant, certified, register_rule, weight_of
+from lipbounds.graph import Shape
+from lipbounds.maps import certified
 from lipbounds.operator_norm import linear_norm
-from lipbounds.operator_norm.convolution import Convolution
 from lipbounds.operator_norm.gram import conv_spectral_rescaling, spectral_rescaling
+from lipbounds.operators import LayerConstant, register_rule
+from lipbounds.operators.table import weight_of
 from lipbounds.rounding import down, product_up, quotient_up, sqrt_up, sum_up, up
 
 
@@ -209,44 +210,6 @@ def _check_steps(steps: int) -> None:
 
 
 @register_rule(
-    SpectralRescaledLinear,
-    constant="norm of the rescaled weight",
-    source="as for Linear; at most 1 by construction",
-    tightness="1e-10",
-)
-def _rescaled_linear(module: SpectralRescaledLinear, input_shape: Shape, ord: float) -> Matrix:
-    return Matrix(_rescaled(module))
-
-
-@register_rule(
-    SpectralRescaledConv2d,
-    constant="norm of the convolution by the rescaled kernel",
-    source="as for convolutions; at most 1 by construction",
-    tightness="as for convolutions",
-)
-def _rescaled_convolution(module: SpectralRescaledConv2d, input_shape: Shape, ord: float) -> Filter:
-    geometry = Convolution.of(
-        tuple(module.weight.shape[2:]),
-        input_shape[1:],
-        stride=module.stride,
-        padding=module.padding,
-        dilation=module.dilation,
-        padding_mode=module.padding_mode,
-    )
-    return Filter(_rescaled(module), geometry)
-
-
-def _rescaled(module: SpectralRescaledLinear | SpectralRescaledConv2d) -> Tensor:
-    """The weight as the layer computes it, in float64. NaN or infinite entries are errors."""
-    weight_of(module)
-    with torch.no_grad():
-        weight = module.rescaled_weight().cpu().to(torch.float64)
-    if not weight.isfinite().all():
-        raise ValueError(f"the rescaled weight of {type(module).__name__} has NaN or infinite entries")
-    return weight
-
-
-@register_rule(
     L2SelfAttention,
     constant="|W_O| sqrt(sum over heads of (|Q|^2 |V|)^2) (sqrt n + 2 (sqrt n + 1) g) / sqrt d",
     source="its Jacobian; g exp(g + 1) = n - 1 (after Kim et al. 2021)",
@@ -261,12 +224,12 @@ def _l2_attention(module: L2SelfAttention, input_shape: Shape, ord: float) -> La
     kappa = sum_up([root, product_up([twice, sum_up([root, 1.0])])])
     heads = []
     for query, value in zip(
-        weight_of(module, "query_weight"), weight_of(module, "value_weight"), strict=True
+        weight_of(module.query_weight), weight_of(module.value_weight), strict=True
     ):
         q, v = linear_norm(query).value, linear_norm(value).value
         heads.append(product_up([q, q, q, q, v, v]))
     scale = quotient_up(1.0, down(math.sqrt(module.query_weight.shape[-1])))
-    out = linear_norm(weight_of(module.output)).value
+    out = linear_norm(weight_of(module.output.weight)).value
     value = product_up([out, sqrt_up(sum_up(heads)), kappa, scale])
     how = f"closed form for {tokens} tokens"
     return LayerConstant(certified(value, how), how)

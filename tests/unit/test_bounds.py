@@ -5,8 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lipbounds.bounds import UnknownLayerError, lower_bound, register_rule, rules, upper_bound
-from lipbounds.bounds.rules import LayerConstant
+from lipbounds.bounds import UnknownLayerError, lower_bound, register_rule, upper_bound
 from lipbounds.operator_norm import OperatorNorm
 from nets.models.fcn import seeded_fcn
 

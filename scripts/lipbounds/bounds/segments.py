@@ -16,9 +16,10 @@ from torch import Tensor
 
 from lipbounds.bounds import chains
 from lipbounds.bounds.chain import Chain
-from lipbounds.bounds.graph import Analysis, Base, Expression, Step
-from lipbounds.bounds.linear import Filter, Matrix, Rearrangement, Scaling, apply
+from lipbounds.maps import Filter, Matrix, Scaling, Selection, apply
 from lipbounds.operator_norm import OperatorNorm
+from lipbounds.operators.analysis import Analysis
+from lipbounds.operators.expressions import Base, Expression, Step
 from lipbounds.rounding import Extended, gamma, product_up, sqrt_up, squared_frobenius_upper, sum_up
 
 _SMALL = 64
@@ -116,7 +117,7 @@ def _linear_part(x: Expression) -> tuple[Base, Tensor, float] | None:
     if size_in * size_out > _LARGEST_MATRIX or not size_in * size_out:
         return None
     steps = term.steps
-    if len(term.base.shape) == 1 and len(steps) == 1 and isinstance(steps[0].map, Matrix):
+    if size_in == term.base.shape[-1] and len(steps) == 1 and isinstance(steps[0].map, Matrix):
         return term.base, steps[0].map.weight, steps[0].map.deviation
     matrix = _matrix(steps, term.base.shape, moduli=False)
     if matrix is None:
@@ -130,9 +131,9 @@ def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) ->
     for step in steps:
         map_ = step.map
         if moduli and isinstance(map_, Scaling):
-            map_ = Scaling(map_.factors.abs(), map_.axis)
+            map_ = Scaling(map_.factors.abs())
         if moduli and isinstance(map_, Matrix):
-            map_ = Matrix(map_.weight.abs())
+            map_ = Matrix(map_.weight.abs(), axis=map_.axis)
         if moduli and isinstance(map_, Filter):
             map_ = Filter(map_.kernel.abs(), map_.geometry, map_.transposed)
         result = apply(map_, batch)
@@ -150,7 +151,7 @@ def _deviation(steps: tuple[Step, ...], shape: tuple[int, ...], matrix: Tensor) 
     vector does not round, unless padding copies entries. Deviations of the maps add to it.
     """
     rounding = 0.0
-    weights = [step for step in steps if not isinstance(step.map, Rearrangement)]
+    weights = [step for step in steps if not isinstance(step.map, Selection)]
     if len(weights) > 1 or any(map(_rounds, weights)):
         absolute = _matrix(steps, shape, moduli=True)
         assert absolute is not None  # the same steps as before

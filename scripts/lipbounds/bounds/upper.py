@@ -6,10 +6,11 @@ from functools import partial
 
 from torch import nn
 
-from lipbounds.bounds.graph import Analysis, Expression, Layer
 from lipbounds.bounds.segments import CHAIN_BOUNDS, tightened
-from lipbounds.bounds.tracing import trace
+from lipbounds.graph import check, export
 from lipbounds.operator_norm import Kind
+from lipbounds.operators import Analysis, Layer
+from lipbounds.operators.expressions import Expression
 from lipbounds.rounding import Extended
 
 
@@ -93,7 +94,9 @@ def upper_bound(
         raise ValueError(f"radius must be positive, not {radius!r}")
     used: list[str] = []
     tighten = partial(_tightened, METHODS[method], used) if METHODS[method] else None
-    analysis = Analysis(trace(model, tuple(input_shape)), ord, radius, grid, tighten, gaps)
+    graph, twin = export(model, tuple(input_shape))
+    check(graph, twin)
+    analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
     bound = analysis.run()
     return UpperBound(
         log10=bound.log10,

@@ -1,6 +1,6 @@
 """Linear maps as they occur in networks: what is known of them, and how neighbours merge.
 
-Weights are held in float64. Where merging rounds, ``deviation`` bounds the Frobenius norm of what
+A map takes a tensor of one shape to another, whatever its axes mean. Weights are held in float64. Where merging rounds, ``deviation`` bounds the Frobenius norm of what
 the map that is meant differs by from the one that is held (of the sum over taps, for a
 convolution), and every norm includes it.
 """
@@ -8,6 +8,7 @@ convolution), and every norm includes it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TypeAlias
 
 import torch
@@ -29,12 +30,20 @@ Shape: TypeAlias = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Scaling:
-    """Multiplies by ``factors`` along ``axis`` of a sample, or by one number (axis None)."""
+    """Multiplies by ``factors``, which broadcast to the tensor that is multiplied."""
 
     factors: Tensor
-    axis: int | None = None
     deviation: float = 0.0
     how: str = "largest factor"
+
+    @property
+    def axis(self) -> int | None:
+        """The only axis, counted from the end, along which factors differ; None for one number.
+
+        0 stands for several axes.
+        """
+        long = [i - self.factors.dim() for i, size in enumerate(self.factors.shape) if size > 1]
+        return None if not long else long[0] if len(long) == 1 else 0
 
     def norm(self, ord: float) -> OperatorNorm:
         """The largest modulus, whatever the order."""
@@ -44,10 +53,11 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Matrix:
-    """Multiplies the last axis of a sample by ``weight`` (out, in)."""
+    """Multiplies an ``axis``, counted from the end, by ``weight`` (out, in)."""
 
     weight: Tensor
     deviation: float = 0.0
+    axis: int = -1
 
     def norm(self, ord: float) -> OperatorNorm:
         """Certified norm of the weight."""
@@ -97,66 +107,117 @@ class Filter:
 class Known:
     """A linear map of which only its norms are known, such as a pooling or a resampling.
 
-    ``apply`` computes it for a float64 batch, or is None.
+    ``apply`` computes it for one float64 tensor, or is None. ``terms`` bounds the number of products
+    that a result sums.
     """
 
     norms: Callable[[float], OperatorNorm]
     apply: Callable[[Tensor], Tensor] | None = None
+    terms: int | None = None
 
     def norm(self, ord: float) -> OperatorNorm:
         """The known norm."""
         return self.norms(ord)
 
 
-@dataclass(frozen=True)
-class Rearrangement:
-    """Permutes, drops or zero-pads entries: reshapes, transpositions, slices. Norm 1 or less.
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Each entry of the result, of ``shape``, is one entry or 0: reshapes, slices, copies, zero padding.
 
-    ``apply`` computes it for a batch, or is None.
+    ``index`` gives the flat position in the input of each entry of the flat result, -1 for 0; it is
+    None where all entries keep their order. ``copies`` says that an entry may occur more than once.
+    ``padding`` says that it is one of this mode, with so many (before, after) entries on each of the
+    last axes.
     """
 
-    apply: Callable[[Tensor], Tensor] | None = None
+    shape: Shape
+    index: Callable[[], Tensor] | None = None
+    copies: bool = False
+    padding: tuple[str, tuple[tuple[int, int], ...]] | None = None
+
+    @cached_property
+    def positions(self) -> Tensor | None:
+        """``index``, called once."""
+        return None if self.index is None else self.index()
 
     def norm(self, ord: float) -> OperatorNorm:
-        """1 for every order."""
-        return OperatorNorm(1.0, "upper", certified=True, how="moves entries")
+        """For 2 the root of the largest number of copies of an entry, for 1 that number."""
+        count = 1
+        if self.copies and ord != math.inf and self.positions is not None:
+            used = self.positions[self.positions >= 0]
+            count = int(torch.bincount(used).max()) if len(used) else 0
+        how = "moves entries" if count < 2 else f"up to {count} copies"
+        return certified(sqrt_up(count) if ord == 2 else float(count), how)
 
 
-LinearMap: TypeAlias = Scaling | Matrix | Filter | Known | Rearrangement
+LinearMap: TypeAlias = Scaling | Matrix | Filter | Known | Selection
+
+
+def certified(value: float, how: str) -> OperatorNorm:
+    """An upper bound that is proved."""
+    return OperatorNorm(value, "upper", certified=True, how=how)
 
 
 def compose(first: LinearMap, then: LinearMap, between: Shape) -> LinearMap | None:
     """``then`` after ``first`` as one map, or None where they do not merge.
 
-    ``between`` is the shape of a sample between the two.
+    ``between`` is the shape of the tensor between the two.
     """
-    if isinstance(first, Scaling) and isinstance(then, Scaling):
-        return _scaling_twice(first, then)
-    if isinstance(then, Scaling) and isinstance(first, Matrix):
-        return _scaled_matrix(first, then, len(between), rows=True)
-    if isinstance(first, Scaling) and isinstance(then, Matrix):
-        return _scaled_matrix(then, first, len(between), rows=False)
-    if isinstance(then, Scaling) and isinstance(first, Filter):
-        return _scaled_filter(first, then, output=True)
-    if isinstance(first, Scaling) and isinstance(then, Filter):
-        return _scaled_filter(then, first, output=False)
-    if isinstance(first, Matrix) and isinstance(then, Matrix):
-        return _product(first, then)
+    match first, then:
+        case Selection(), Selection():
+            return _selected_twice(first, then)
+        case Selection(padding=(_, _)), Filter():
+            return _padded_filter(first, then, between)
+        case Scaling(), Scaling():
+            return _scaling_twice(first, then)
+        case Matrix(), Scaling():
+            return _scaled_matrix(first, then, rows=True)
+        case Scaling(), Matrix():
+            return _scaled_matrix(then, first, rows=False)
+        case Filter(), Scaling():
+            return _scaled_filter(first, then, output=True)
+        case Scaling(), Filter():
+            return _scaled_filter(then, first, output=False)
+        case Matrix(), Matrix():
+            return _product(first, then)
     return None
 
 
+def _selected_twice(first: Selection, then: Selection) -> Selection:
+    if first.index is None or then.index is None:
+        kept = first if then.index is None else then
+        return Selection(then.shape, kept.index and (lambda: _known(kept)), kept.copies)
+
+    def index() -> Tensor:
+        before, after = _known(first), _known(then)
+        return torch.where(after < 0, -1, before[after.clamp(min=0)])
+
+    return Selection(then.shape, index, first.copies or then.copies)
+
+
+def _known(selection: Selection) -> Tensor:
+    assert selection.positions is not None
+    return selection.positions
+
+
+def _padded_filter(first: Selection, then: Filter, between: Shape) -> Filter | None:
+    assert first.padding is not None
+    g, (mode, pairs) = then.geometry, first.padding
+    inner = tuple(n - b - a for n, (b, a) in zip(g.input_size, pairs, strict=False))
+    if then.transposed or any(map(any, g.padding)) or len(pairs) != len(inner) or min(inner) < 1:
+        return None
+    return replace(then, geometry=replace(g, input_size=inner, padding=pairs, padding_mode=mode))
+
+
 def _scaling_twice(first: Scaling, then: Scaling) -> Scaling | None:
-    if first.axis is not None and then.axis is not None and first.axis != then.axis:
+    if not then.axis == first.axis and None not in (first.axis, then.axis):
         return None
     factors = first.factors * then.factors
     sizes = first.factors.abs().max().item(), then.factors.abs().max().item()
     deviation = _product_deviation(sizes[0], first.deviation, sizes[1], then.deviation)
     exact = is_exact(first) or is_exact(then)
     rounding = 0.0 if exact else 2 * UNIT_ROUNDOFF * factors.abs().max().item()
-    if not _moderate(factors):
-        return None
-    axis = first.axis if first.axis is not None else then.axis
-    return Scaling(factors, axis, sum_up([deviation, rounding]))
+    return Scaling(factors, sum_up([deviation, rounding])) if _moderate(factors) else None
 
 
 def _moderate(product: Tensor) -> bool:
@@ -165,22 +226,23 @@ def _moderate(product: Tensor) -> bool:
     return largest == 0 or 1e-100 < largest < 1e100
 
 
-def _scaled_matrix(matrix: Matrix, scaling: Scaling, axes: int, *, rows: bool) -> Matrix | None:
-    if scaling.axis is not None and scaling.axis != axes - 1:
+def _scaled_matrix(matrix: Matrix, scaling: Scaling, *, rows: bool) -> Matrix | None:
+    if scaling.axis not in (None, matrix.axis):
         return None
-    factors = scaling.factors if scaling.axis is None or not rows else scaling.factors.unsqueeze(1)
-    weight = matrix.weight * factors
+    factors = scaling.factors.reshape(-1)
+    weight = matrix.weight * (factors.unsqueeze(1) if rows else factors)
     if not _moderate(weight):
         return None
-    return Matrix(weight, _scaled_deviation(matrix.weight, matrix.deviation, weight, scaling))
+    deviation = _scaled_deviation(matrix.weight, matrix.deviation, weight, scaling)
+    return Matrix(weight, deviation, matrix.axis)
 
 
 def _scaled_filter(filter_: Filter, scaling: Scaling, *, output: bool) -> Filter | None:
-    if scaling.axis not in (None, 0):
-        return None
     kernel, groups = filter_.kernel, filter_.geometry.groups
-    factors = scaling.factors
-    if scaling.axis == 0:
+    if scaling.axis not in (None, 1 - kernel.dim()):
+        return None
+    factors = scaling.factors.reshape(-1)
+    if len(factors) > 1:
         # of the convolution itself; its transpose has input and output exchanged
         if output != filter_.transposed:
             factors = factors.view(-1, *[1] * (kernel.dim() - 1))
@@ -221,7 +283,7 @@ def _product_deviation(size_a: float, deviation_a: float, size_b: float, deviati
 
 
 def _product(first: Matrix, then: Matrix) -> Matrix | None:
-    if then.weight.shape[1] != first.weight.shape[0]:
+    if then.axis != first.axis:
         return None
     shape = len(then.weight), first.weight.shape[1]
     if min(shape) > 1024:  # a product of thin matrices, cheaper one by one
@@ -232,30 +294,36 @@ def _product(first: Matrix, then: Matrix) -> Matrix | None:
     sizes = _frobenius(first.weight, taps=False), _frobenius(then.weight, taps=False)
     rounding = product_up([gamma(first.weight.shape[0]), *sizes])
     inherited = _product_deviation(sizes[0], first.deviation, sizes[1], then.deviation)
-    return Matrix(weight, sum_up([rounding, inherited]))
+    return Matrix(weight, sum_up([rounding, inherited]), first.axis)
 
 
 def add(one: LinearMap, other: LinearMap, shape: Shape) -> LinearMap | None:
-    """The sum of two maps of samples of the same ``shape``, or None where they do not merge."""
-    if isinstance(one, Scaling) and isinstance(other, Scaling):
-        if one.axis is not None and other.axis is not None and one.axis != other.axis:
-            return None
-        factors = one.factors + other.factors
-        axis = one.axis if one.axis is not None else other.axis
-        largest = factors.abs().max().item()
-        return Scaling(factors, axis, _sum_deviation(one.deviation, other.deviation, largest))
-    if isinstance(one, Scaling):
-        one, other = other, one
-    if isinstance(one, Matrix):
-        matrix = _as_matrix(other, shape)
-        if matrix is None or matrix.weight.shape != one.weight.shape:
-            return None
-        weight = one.weight + matrix.weight
-        size = _frobenius(weight, taps=False)
-        return Matrix(weight, _sum_deviation(one.deviation, matrix.deviation, size))
-    if isinstance(one, Filter):
-        filter_ = _as_filter(other, one)
-        return None if filter_ is None else _sum_of_filters(one, filter_)
+    """The sum of two maps of tensors of the same ``shape``, or None where they do not merge."""
+    match one, other:
+        case Selection(index=None), Selection(index=None) if one.shape == other.shape == shape:
+            return Scaling(torch.full((), 2.0, dtype=torch.float64))
+        case Selection(index=None), _ if one.shape == shape:
+            return add(Scaling(torch.ones((), dtype=torch.float64)), other, shape)
+        case _, Selection(index=None) if other.shape == shape:
+            return add(other, one, shape)
+        case Scaling(), Scaling():
+            if one.axis != other.axis and None not in (one.axis, other.axis):
+                return None
+            factors = one.factors + other.factors
+            largest = factors.abs().max().item()
+            return Scaling(factors, _sum_deviation(one.deviation, other.deviation, largest))
+        case Scaling(), Matrix() | Filter():
+            return add(other, one, shape)
+        case Matrix(), Matrix() | Scaling():
+            matrix = _as_matrix(other, one, shape)
+            if matrix is None or matrix.weight.shape != one.weight.shape or matrix.axis != one.axis:
+                return None
+            weight = one.weight + matrix.weight
+            size = _frobenius(weight, taps=False)
+            return Matrix(weight, _sum_deviation(one.deviation, matrix.deviation, size), one.axis)
+        case Filter(), Filter() | Scaling():
+            filter_ = _as_filter(other, one)
+            return None if filter_ is None else _sum_of_filters(one, filter_)
     return None
 
 
@@ -263,18 +331,20 @@ def _sum_deviation(one: float, other: float, size: float) -> float:
     return sum_up([one, other, product_up([2 * UNIT_ROUNDOFF, size])])
 
 
-def _as_matrix(item: LinearMap, shape: Shape) -> Matrix | None:
+def _as_matrix(item: Matrix | Scaling, like: Matrix, shape: Shape) -> Matrix | None:
     if isinstance(item, Matrix):
         return item
-    if isinstance(item, Scaling) and item.axis in (None, len(shape) - 1):
-        return Matrix(torch.diag(item.factors.expand(shape[-1])), item.deviation * math.sqrt(shape[-1]))
-    return None
+    if item.axis not in (None, like.axis):
+        return None
+    size = shape[like.axis]
+    diagonal = torch.diag(item.factors.reshape(-1).expand(size))
+    return Matrix(diagonal, item.deviation * math.sqrt(size), like.axis)
 
 
-def _as_filter(item: LinearMap, like: Filter) -> Filter | None:
+def _as_filter(item: Filter | Scaling, like: Filter) -> Filter | None:
     if isinstance(item, Filter):
         return item
-    if not isinstance(item, Scaling) or item.axis not in (None, 0):
+    if item.axis not in (None, 1 - like.kernel.dim()):
         return None
     axes = len(like.geometry.input_size)
     channels = like.kernel.shape[1] * like.geometry.groups
@@ -287,7 +357,7 @@ def _as_filter(item: LinearMap, like: Filter) -> Filter | None:
         groups=1,
         padding_mode="zeros",
     )
-    kernel = torch.diag(item.factors.expand(channels)).view(channels, channels, *one_tap.kernel_size)
+    kernel = torch.diag(item.factors.reshape(-1).expand(channels)).view(channels, channels, *one_tap.kernel_size)
     return Filter(kernel, one_tap, deviation=item.deviation * math.sqrt(channels), grid=like.grid)
 
 
@@ -366,27 +436,31 @@ def is_zero(item: LinearMap) -> bool:
 
 
 def apply(item: LinearMap, x: Tensor) -> Tensor | None:
-    """The map of a float64 batch (b, *sample), or None where it is not known."""
+    """The map of float64 tensors side by side, (b, *shape), or None where it is not known."""
     if isinstance(item, Scaling):
-        if item.axis is None:
-            return x * item.factors
-        return x * item.factors.view(-1, *[1] * (x.dim() - 2 - item.axis))
+        return x * item.factors
     if isinstance(item, Matrix):
-        return functional.linear(x, item.weight)
+        return functional.linear(x.movedim(item.axis, -1), item.weight).movedim(-1, item.axis)
+    if isinstance(item, Selection):
+        flat = x.flatten(1)
+        if item.positions is not None:
+            kept = flat[:, item.positions.clamp(min=0)]
+            flat = kept if (item.positions >= 0).all() else kept * (item.positions >= 0)
+        return flat.view(-1, *item.shape)
     if isinstance(item, Filter):
-        return _transposed(x, item) if item.transposed else convolve(x, item.kernel, item.geometry)
-    return item.apply(x) if item.apply is not None else None
+        images = x.flatten(0, -item.kernel.dim())
+        found = _transposed(images, item) if item.transposed else convolve(images, item.kernel, item.geometry)
+        return found.unflatten(0, x.shape[: 1 - item.kernel.dim()])
+    return torch.vmap(item.apply)(x) if item.apply is not None else None
 
 
-def _transposed(x: Tensor, item: Filter) -> Tensor | None:
+def _transposed(x: Tensor, item: Filter) -> Tensor:
     g = item.geometry
     function = (functional.conv_transpose1d, functional.conv_transpose2d, functional.conv_transpose3d)
     padding = [p[0] for p in g.padding]
     plain = [
         (out - 1) * s - 2 * p + d * (k - 1) + 1
-        for out, s, p, d, k in zip(
-            g.output_size, g.stride, padding, g.dilation, g.kernel_size, strict=True
-        )
+        for out, s, p, d, k in zip(x.shape[2:], g.stride, padding, g.dilation, g.kernel_size, strict=True)
     ]
     return function[x.dim() - 3](
         x,

@@ -1,0 +1,7 @@
+"""The graph of operators that a model runs: one tensor to one or several, weights folded in."""
+
+from lipbounds.graph.agreement import check
+from lipbounds.graph.exporting import export
+from lipbounds.graph.program import Graph, Node, Shape
+
+__all__ = ["Graph", "Node", "Shape", "check", "export"]

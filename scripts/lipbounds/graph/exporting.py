@@ -1,0 +1,290 @@
+"""From a model to its graph: torch.export at a batch of one, constants folded.
+
+torch.export runs the model once on a tensor without values and records every operator. Decomposed
+to functional operators there is no aliasing, no write, no hook and no default argument left. Where
+no argument of an operator depends on the input it is evaluated once and for all.
+"""
+
+import logging
+import operator
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.fx.node import Node as FxNode
+from torch.fx.node import map_arg
+from torch.utils._pytree import tree_flatten
+
+from lipbounds.graph import kept
+from lipbounds.graph.program import Graph, Node, Shape
+from lipbounds.twin import twin
+
+_LOCK = threading.RLock()
+"""torch.export is not safe to call from several threads."""
+
+
+def export(model: nn.Module, input_shape: Shape) -> tuple[Graph, nn.Module]:
+    """The graph of ``model`` in eval mode for one input of ``input_shape``, and the twin that ran.
+
+    Nodes on which no output depends are left out. A model without floating-point weights is taken to
+    run in float64, where constants of torch that depend on the dtype give the largest bounds, or in
+    float32 where it does not run in float64.
+
+    Raises
+    ------
+    ValueError
+        For layers in train mode that would behave otherwise in eval mode, control flow that depends
+        on values, weights or buffers that the model changes and its output depends on, several
+        inputs, outputs of a type that hides tensors, and inputs that a layer rejects.
+    """
+    refuse_train_mode(model)
+    copied = twin(model).eval()
+    like = next((t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()), None)
+    if like is not None:
+        return _exported(copied, torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)), copied
+    example = torch.zeros(1, *input_shape, dtype=torch.float64)
+    try:
+        return _exported(copied, example), copied
+    except ValueError:  # it may hold numbers of another type
+        return _exported(copied, example.float()), copied
+
+
+def _exported(model: nn.Module, example: Tensor) -> Graph:
+    with _LOCK, _quietly(), kept.functions(), kept.modules(model):
+        try:
+            with torch.no_grad():
+                model(example.clone())  # errors of a plain call are the clearest
+            program = torch.export.export(model, (example.clone(),), strict=False)
+            program = program.run_decompositions(_decompositions())
+        except Exception as error:
+            raise ValueError(_reason(model, tuple(example.shape), error)) from error
+    return _Folding(program, example.device).graph()
+
+
+def _decompositions() -> dict[Any, Any]:
+    """Operators that are broken up: those of which the parts say as much as the whole."""
+    aten = torch.ops.aten
+    names = (
+        aten.einsum, aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten.addcmul, aten.addcdiv,
+        aten.baddbmm, aten.addbmm, aten.addmv, aten.addr, aten.lerp, aten.mse_loss, aten.glu,
+    )  # fmt: skip
+    return dict(torch._decomp.get_decompositions(names))
+
+
+def refuse_train_mode(model: nn.Module) -> None:
+    """Raises ``ValueError`` for layers in train mode that are known to differ in eval mode."""
+    for path, module in model.named_modules():
+        if module.training and _differs_in_training(module):
+            raise ValueError(
+                f"{path or 'the model'} ({type(module).__name__}) is in train mode, where its output "
+                "depends on the batch or on chance; call model.eval() first"
+            )
+
+
+def _differs_in_training(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    if isinstance(module, nn.MultiheadAttention | nn.RNNBase):
+        return module.dropout > 0
+    if nn.utils.parametrize.is_parametrized(module):
+        return any(
+            isinstance(part, nn.utils.parametrizations._SpectralNorm)
+            for parts in module.parametrizations.values()  # type: ignore[operator, union-attr]
+            for part in parts  # type: ignore[union-attr]
+        )
+    old_spectral_norm = any(
+        isinstance(hook, nn.utils.spectral_norm.__globals__["SpectralNorm"])
+        for hook in module._forward_pre_hooks.values()
+    )
+    return old_spectral_norm or isinstance(module, nn.RReLU | nn.modules.batchnorm._BatchNorm)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the dumps that torch.export logs before it raises."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(model: nn.Module, shape: Shape, error: Exception) -> str:
+    """What torch.export said, in one sentence, with what to do about it."""
+    text = str(error)
+    name = type(model).__name__
+    if isinstance(model, torch.jit.ScriptModule) or any(
+        isinstance(module, torch.jit.ScriptModule) for module in model.modules()
+    ):
+        return f"{name} is, or contains, TorchScript, which has no graph; hand over the nn.Module itself"
+    if "missing a required argument" in text or "required positional argument" in text:
+        return f"{name} takes several inputs ({text.splitlines()[0]}); bounds are for models of one input"
+    if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
+        line = _user_line(text)
+        return (
+            f"the computation graph of {name} cannot be traced: values decide what is computed"
+            f"{f' ({line})' if line else ''}. Move the part that does into a module of its own and "
+            "register a rule for it (@lipbounds.register_rule), so that it is not looked into"
+        )
+    first = next((row for row in text.splitlines() if row.strip()), type(error).__name__)
+    return (
+        f"{name} cannot be run on an input of shape {shape}, or its graph cannot be "
+        f"exported: {first.strip()[:300]}"
+    )
+
+
+def _user_line(text: str) -> str:
+    places = re.findall(r'File "([^"]+)", line (\d+), in', text)
+    own = [place for place in places if "/torch/" not in place[0] and "/lipbounds/" not in place[0]]
+    return f"{own[-1][0]}:{own[-1][1]}" if own else ""
+
+
+class _Folding:
+    """One walk over the exported graph: constants are evaluated, calls become nodes."""
+
+    def __init__(self, program: Any, device: torch.device) -> None:
+        self.program = program
+        self.device = device
+        self.values: dict[FxNode, Any] = {}
+        self.input: Node | None = None
+
+    def graph(self) -> Graph:
+        signature = self.program.graph_signature
+        specs = {spec.arg.name: spec for spec in signature.input_specs}
+        changed = {s.target for s in signature.output_specs if s.kind.name in _MUTATIONS}
+        mutable: dict[Node, str] = {}
+        for call in self.program.graph.nodes:
+            if call.op == "placeholder":
+                self.values[call] = self._placeholder(call, specs[call.name], changed, mutable)
+            elif call.op == "get_attr":
+                raise ValueError(_CONTROL_FLOW)
+            elif call.op == "call_function":
+                self.values[call] = self._value(call)
+            else:
+                return self._finished(call, signature, mutable)
+        raise ValueError("the model returns nothing")
+
+    def _placeholder(
+        self, call: FxNode, spec: Any, changed: set[str], mutable: dict[Node, str]
+    ) -> Any:
+        if spec.kind.name == "USER_INPUT":
+            example = call.meta.get("val")
+            if not isinstance(example, Tensor):
+                return example
+            self.input = Node(
+                call.name, "input", None, {}, tuple(example.shape), example.dtype, layer="input"
+            )
+            return self.input
+        tensor = self._tensor(spec)
+        if spec.target in changed:
+            # a node without operator: whatever depends on it is refused
+            node = Node(call.name, "input", None, {}, tuple(tensor.shape), tensor.dtype)
+            mutable[node] = spec.target
+            return node
+        return tensor
+
+    def _tensor(self, spec: Any) -> Tensor:
+        for store in (self.program.state_dict, self.program.constants):
+            if spec.target in store:
+                return store[spec.target].detach()
+        raise ValueError(f"{spec.target} is no tensor of the model")
+
+    def _value(self, call: FxNode) -> Any:
+        if call.target is operator.getitem:
+            source, index = self.values[call.args[0]], call.args[1]  # type: ignore[index]
+            return source[index]
+        arguments = map_arg(call.args, lambda n: self.values[n])
+        options = map_arg(call.kwargs, lambda n: self.values[n])
+        if not hasattr(call.target, "_schema"):
+            if _varies([arguments, options]):
+                raise ValueError(_CONTROL_FLOW)
+            return call.target(*arguments, **options)  # type: ignore[operator]
+        random = torch.Tag.nondeterministic_seeded in call.target.tags
+        attention = "scaled_dot_product_attention" in str(call.target)
+        if _varies([arguments, options]) or (random and not attention):
+            return self._nodes(call, arguments, options)
+        with torch.no_grad():
+            return call.target(*arguments, **options)  # type: ignore[operator]
+
+    def _nodes(self, call: FxNode, arguments: Any, options: Any) -> Any:
+        """The node of a call, or one for each of its results."""
+        schema = call.target._schema.arguments  # type: ignore[union-attr]
+        named = {
+            a.name: a.default_value for a in schema if a.has_default_value() and a.name != "generator"
+        }
+        named |= dict(zip([a.name for a in schema], arguments, strict=False)) | options
+        path, layer, line = _where(call)
+        results = call.meta.get("val")
+
+        def node(result: Any, number: int | None) -> Node:
+            tensor = isinstance(result, Tensor)
+            shape = tuple(int(n) for n in result.shape) if tensor and _fixed(result) else ()
+            dtype = result.dtype if tensor else torch.int64
+            suffix = "" if number is None else f"_{number}"
+            return Node(
+                call.name + suffix, str(call.target), call.target, named, shape, dtype,  # type: ignore[arg-type]
+                number, path, layer, line,
+            )  # fmt: skip
+
+        if isinstance(results, tuple | list):
+            return [node(result, number) for number, result in enumerate(results)]
+        return node(results, None)
+
+    def _finished(self, call: FxNode, signature: Any, mutable: dict[Node, str]) -> Graph:
+        returned = zip(signature.output_specs, call.args[0], strict=True)  # type: ignore[arg-type]
+        kinds = [(spec.kind.name, map_arg(arg, lambda n: self.values[n])) for spec, arg in returned]
+        leaves = tree_flatten([value for kind, value in kinds if kind == "USER_OUTPUT"])[0]
+        results = [leaf for leaf in leaves if isinstance(leaf, Node | Tensor)]
+        if self.input is None:
+            raise ValueError("the model takes no tensor")
+        used: dict[Node, None] = {}
+        waiting = [result for result in results if isinstance(result, Node)]
+        while waiting:
+            node = waiting.pop()
+            if node in mutable:
+                raise ValueError(
+                    f"{mutable[node]} is changed by every call of the model, and its output depends on "
+                    "it, so there is no one function to bound; keep it as it is in eval mode"
+                )
+            if node not in used:
+                used[node] = None
+                waiting += node.inputs
+        found = [v for value in self.values.values() for v in (value if isinstance(value, list) else [value])]
+        ordered = [v for v in dict.fromkeys(v for v in found if isinstance(v, Node)) if v in used]
+        nodes = [self.input, *[node for node in ordered if node is not self.input]]
+        return Graph(self.input, tuple(nodes), tuple(results), self.device)
+
+
+_MUTATIONS = ("BUFFER_MUTATION", "PARAMETER_MUTATION")
+
+_CONTROL_FLOW = (
+    "values decide what is computed (torch.cond or sizes that depend on values); move that part into a "
+    "module of its own and register a rule for it (@lipbounds.register_rule)"
+)
+
+
+def _varies(values: Any) -> bool:
+    return any(isinstance(leaf, Node) for leaf in tree_flatten(values)[0])
+
+
+def _fixed(result: Tensor) -> bool:
+    """Whether all sizes are numbers, and none depends on values."""
+    return all(isinstance(size, int) for size in result.shape)
+
+
+def _where(call: FxNode) -> tuple[str, str, str]:
+    stack: Mapping[str, Any] = call.meta.get("nn_module_stack") or {}
+    path, kind = list(stack.values())[-1] if stack else ("", "")
+    kind = kind if isinstance(kind, str) else f"{kind.__module__}.{kind.__qualname__}"
+    own_layer = kind.startswith("torch.nn.modules.") and ".container." not in kind
+    if "lipbounds.module" in str(call.target):
+        own_layer = True
+    layer = kind.rsplit(".", 1)[-1] if own_layer else ""
+    frames = re.findall(r'File "([^"]+)", line (\d+)', call.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if "/torch/" not in frame[0]]
+    return path, layer, f"{own[-1][0]}:{own[-1][1]}" if own else ""

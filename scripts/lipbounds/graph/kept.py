@@ -1,0 +1,103 @@
+"""What stays whole in a graph: modules with a rule of their own, and functions that torch breaks up.
+
+Each becomes an operator of this library, which runs the real thing and is not looked into.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
+from torch.overrides import TorchFunctionMode
+
+TYPES: set[type[nn.Module]] = set()
+"""Module types that are not looked into."""
+
+_RUNNING: list[nn.Module] = []
+"""The modules that operators of the graphs made so far stand for, by number."""
+
+
+@torch.library.custom_op("lipbounds::module", mutates_args=())
+def _module(number: int, input: Tensor) -> Tensor:
+    with torch.no_grad():
+        return type(_RUNNING[number]).forward(_RUNNING[number], input).clone()
+
+
+@_module.register_fake
+def _(number: int, input: Tensor) -> Tensor:
+    with unset_fake_temporarily(), torch.no_grad():
+        zeros = torch.zeros(input.shape, dtype=input.dtype, device=input.device)
+        result = type(_RUNNING[number]).forward(_RUNNING[number], zeros)
+    return input.new_empty(result.shape, dtype=result.dtype)
+
+
+def module_of(number: int) -> nn.Module:
+    """The module of a call."""
+    return _RUNNING[number]
+
+
+def type_of(module: nn.Module) -> type[nn.Module]:
+    """The module's type; that of the layer itself where its weight is parametrized."""
+    return type_before_parametrizations(module) if is_parametrized(module) else type(module)
+
+
+@contextmanager
+def modules(model: nn.Module) -> Iterator[None]:
+    """Calls of the modules of ``model`` whose type is in ``TYPES`` are recorded whole."""
+    found = [module for module in model.modules() if type_of(module) in TYPES]
+    for module in found:
+        number = len(_RUNNING)
+        _RUNNING.append(module)
+        module.forward = _recorded(module, number)  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for module in found:
+            del module.forward
+
+
+def _recorded(module: nn.Module, number: int) -> Callable[[Tensor], Any]:
+    def forward(input: Tensor) -> Any:
+        return torch.ops.lipbounds.module(number, input)
+
+    return forward
+
+
+def _function(name: str, function: Callable[..., Tensor], schema: str) -> Callable[..., Tensor]:
+    """An operator that computes ``function``, elementwise or over one axis: shapes do not change."""
+    torch.library.define(f"lipbounds::{name}", schema)
+    torch.library.impl(f"lipbounds::{name}", "CompositeExplicitAutograd")(function)
+    torch.library.register_fake(f"lipbounds::{name}")(lambda x, *rest: torch.empty_like(x))
+    return getattr(torch.ops.lipbounds, name)
+
+
+_softsign, _tanhshrink = functional.softsign, functional.tanhshrink
+_softshrink, _hardshrink = functional.softshrink, functional.hardshrink
+_WHOLE: dict[Any, Callable[..., Tensor]] = {
+    functional.softsign: _function("softsign", lambda x: _softsign(x), "(Tensor x) -> Tensor"),
+    functional.tanhshrink: _function("tanhshrink", lambda x: _tanhshrink(x), "(Tensor x) -> Tensor"),
+}
+for _name, _shrink in (("softshrink", _softshrink), ("hardshrink", _hardshrink)):
+    _WHOLE[_shrink] = _function(
+        _name,
+        lambda x, lambd, shrink=_shrink: shrink(x, lambd),
+        "(Tensor x, float lambd=0.5) -> Tensor",
+    )
+_WHOLE[torch.hardshrink] = _WHOLE[functional.hardshrink]
+
+
+class _Functions(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        found = _WHOLE.get(func, func)
+        return found(*args, **(kwargs or {}))
+
+
+def functions() -> TorchFunctionMode:
+    """A context in which functions that torch.export breaks up badly are recorded whole."""
+    return _Functions()

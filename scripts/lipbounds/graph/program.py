@@ -1,0 +1,96 @@
+"""A functional graph of operators over one input: no views, no writes, no modules, no batch axis."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map
+
+Shape: TypeAlias = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Node:
+    """One call of an operator, or the input.
+
+    ``arguments`` holds every argument of the operator by the name in its schema: nodes for what
+    depends on the input, tensors and numbers for what does not. ``output`` is the number of the result
+    that is meant, where an operator returns several. ``path``, ``layer`` and ``line`` say where the
+    call stands: the innermost module, its type if it is one of torch's own layers (or kept whole), and
+    the user's line of code.
+    """
+
+    name: str
+    operator: str
+    call: Callable[..., Any] | None
+    arguments: Mapping[str, Any]
+    shape: Shape
+    dtype: torch.dtype
+    output: int | None = None
+    path: str = ""
+    layer: str = ""
+    line: str = ""
+
+    @property
+    def inputs(self) -> list["Node"]:
+        """The nodes among the arguments, in order, each as often as it occurs."""
+        return [leaf for leaf in tree_flatten(dict(self.arguments))[0] if isinstance(leaf, Node)]
+
+    def run(self, values: Mapping["Node", Tensor], *, wide: bool = False) -> Tensor:
+        """The result for ``values`` of its inputs; with ``wide`` all in float64.
+
+        A conversion from one floating type to another is then left out, since it only rounds.
+        """
+        assert self.call is not None
+
+        def value(leaf: Any) -> Any:
+            found = values[leaf] if isinstance(leaf, Node) else leaf
+            floating = wide and isinstance(found, Tensor) and found.is_floating_point()
+            return found.double().cpu() if floating else found
+
+        arguments = tree_map(value, dict(self.arguments))
+        if wide and self.operator in _CONVERSIONS:
+            return arguments[next(iter(arguments))]
+        with torch.no_grad():
+            result = self.call(**arguments)
+        return result if self.output is None else result[self.output]
+
+    @property
+    def place(self) -> str:
+        """Where the call stands, for messages: path, operator and the line of code."""
+        module = (f"{self.path} ({self.layer})" if self.layer else self.path) or self.layer or "the model"
+        return f"{self.operator} in {module}" + (f", {self.line}" if self.line else "")
+
+
+_CONVERSIONS = ("aten._to_copy.default", "aten.to.dtype", "aten.type_as.default")
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """``nodes`` in order of execution, the input first.
+
+    ``results`` holds what the model returns, in the order of its tensors: nodes, and tensors that do
+    not depend on the input.
+    """
+
+    input: Node
+    nodes: tuple[Node, ...]
+    results: tuple[Node | Tensor, ...]
+    device: torch.device
+
+    @property
+    def outputs(self) -> list[Node]:
+        """The results that depend on the input."""
+        return [result for result in self.results if isinstance(result, Node)]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self.nodes)
+
+    def run(self, x: Tensor, *, wide: bool = False) -> dict[Node, Tensor]:
+        """The value of every node at ``x``, which has the shape of the input."""
+        values = {self.input: x.double() if wide else x}
+        for node in self.nodes[1:]:
+            values[node] = node.run(values, wide=wide)
+        return values

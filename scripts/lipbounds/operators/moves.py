@@ -1,0 +1,234 @@
+"""Operators that move entries: reshapes, slices, permutations, copies, padding, and joins of tensors.
+
+The position that each entry of the result comes from is read off the operator itself, run on the
+numbers of the positions.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lipbounds.graph import Node
+from lipbounds.maps import Scaling, Selection
+from lipbounds.operators.linear import spread
+from lipbounds.operators.table import (
+    Affine,
+    Behaviour,
+    Elementwise,
+    Joined,
+    Range,
+    Slopes,
+    operators,
+    weight_of,
+)
+
+if TYPE_CHECKING:
+    from lipbounds.operators.analysis import Analysis
+
+_DIGIT = 1 << 24
+"""Whole numbers up to this are exact in float32."""
+
+
+def selection(node: Node, source: Node, *, copies: bool, padding: Any = None) -> Selection:
+    """The map of a node that moves entries of ``source``; other arguments count as constants."""
+
+    def index() -> Tensor:
+        count = math.prod(source.shape)
+        numbers = torch.arange(count).view(source.shape)
+        low = _tracked(node, source, numbers % _DIGIT + 1)
+        if count <= _DIGIT:
+            return low - 1
+        high = _tracked(node, source, numbers // _DIGIT + 1)
+        return torch.where(low > 0, (high - 1) * _DIGIT + low - 1, -1)
+
+    return Selection(node.shape, index, copies, padding)
+
+
+def _tracked(node: Node, source: Node, numbers: Tensor) -> Tensor:
+    """Which of the positive ``numbers`` each entry of the result is, 0 where it is a constant."""
+    # resampling computes positions in the dtype that it is run in
+    single = "upsample" in node.operator and source.dtype != torch.float64
+    dtype = torch.float32 if single else torch.float64
+    others = {other: torch.zeros(other.shape, dtype=dtype) for other in node.inputs}
+    runs = [
+        node.run(others | {source: sign * numbers.to(dtype)}, wide=not single).flatten()
+        for sign in (1, -1)
+    ]
+    return torch.where(runs[0] == -runs[1], runs[0], 0).round().long()
+
+
+def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str = "moves") -> None:
+    """``kind``: ``keeps`` all entries in order, ``moves`` each to one place at most, or ``copies``."""
+
+    def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
+        (source,) = node.inputs
+        if not node.dtype.is_floating_point:
+            raise ValueError("converts to whole numbers, which jump")
+        if kind == "keeps":
+            return Affine([(source, (Selection(node.shape),))], silent=True)
+        fill = arguments.get("value")
+        moved = selection(node, source, copies=kind == "copies")
+        return Affine([(source, (moved,))], silent=not fill)
+
+    source = "moves entries, or adds constants" if kind != "copies" else "A^T A is diagonal"
+    operators(*names, constant=constant, source=source, tightness=tightness)(rule)
+
+
+_moves(
+    "view.default", "_unsafe_view.default", "reshape.default", "flatten.using_ints", "unflatten.int",
+    "squeeze.default", "squeeze.dim", "squeeze.dims", "unsqueeze.default", "clone.default",
+    "alias.default", "detach.default", "contiguous.default", "lift_fresh_copy.default",
+    "_to_copy.default", "to.dtype", "type_as.default", "view_as.default", "reshape_as.default",
+    "atleast_1d.default", "atleast_2d.default", "atleast_3d.default", "ravel.default",
+    kind="keeps",
+)  # fmt: skip
+_moves(
+    "permute.default", "transpose.int", "t.default", "numpy_T.default", "mT.default", "movedim.int",
+    "movedim.intlist", "swapaxes.default", "slice.Tensor", "select.int", "narrow.default",
+    "split.Tensor", "split_with_sizes.default", "chunk.default", "tensor_split.sections",
+    "tensor_split.indices", "unbind.int", "flip.default", "fliplr.default", "flipud.default",
+    "rot90.default", "roll.default", "pixel_shuffle.default", "pixel_unshuffle.default",
+    "channel_shuffle.default", "constant_pad_nd.default", "tril.default", "triu.default",
+    "diagonal.default", "diag_embed.default", "diagonal_copy.default", "permute_copy.default",
+)  # fmt: skip
+_moves(
+    "expand.default", "repeat.default", "tile.default", "index.Tensor", "index_select.default",
+    "gather.default", "take.default", "take_along_dim.default", "unfold.default", "im2col.default",
+    "as_strided.default", "reflection_pad1d.default", "reflection_pad2d.default",
+    "reflection_pad3d.default", "replication_pad1d.default", "replication_pad2d.default",
+    "replication_pad3d.default", "repeat_interleave.self_int", "repeat_interleave.self_Tensor",
+    "upsample_nearest1d.vec", "upsample_nearest2d.vec", "upsample_nearest3d.vec",
+    "upsample_nearest1d.default", "upsample_nearest2d.default", "upsample_nearest3d.default",
+    "_upsample_nearest_exact1d.vec", "_upsample_nearest_exact2d.vec", "_upsample_nearest_exact3d.vec",
+    kind="copies", constant="root of the largest number of copies of an entry",
+)  # fmt: skip
+
+_MODES = {"circular": "circular", "reflect": "reflect", "replicate": "replicate", "constant": "zeros"}
+
+
+@operators(
+    "pad.default",
+    constant="root of the largest number of copies of an entry",
+    source="A^T A is diagonal",
+    tightness="exact",
+)
+def _pad(
+    q: "Analysis", node: Node, self: Node, pad: Sequence[int], mode: str = "constant", value: Any = None
+) -> Behaviour:
+    pairs = tuple((pad[i], pad[i + 1]) for i in range(len(pad) - 2, -1, -2))
+    merges = min(pad, default=0) >= 0 and not value
+    padding = (_MODES[mode], pairs) if merges and mode in _MODES else None
+    moved = selection(node, self, copies=mode != "constant", padding=padding)
+    return Affine([(self, (moved,))], silent=not value)
+
+
+# Several tensors into one
+
+
+@operators(
+    "cat.default", "stack.default",
+    constant="norm of the vector of the parts' constants",
+    source="side by side",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _cat(q: "Analysis", node: Node, tensors: Sequence[Any], dim: int = 0) -> Behaviour:
+    return _joined(node, tensors)
+
+
+def _joined(node: Node, parts: Sequence[Any]) -> Behaviour:
+    varying = [part for part in parts if isinstance(part, Node)]
+    constants = [weight_of(part, "a constant") for part in parts if isinstance(part, Tensor)]
+    if len(varying) == 1:
+        return Affine([(varying[0], (selection(node, varying[0], copies=False),))])
+    ends = [end for c in constants if c.numel() for end in (c.min().item(), c.max().item())]
+    known = Range(min(ends), max(ends)) if ends else Range(math.inf, -math.inf)
+    return Joined(varying, known)
+
+
+@operators(
+    "slice_scatter.default", "select_scatter.default", "diagonal_scatter.default",
+    constant="norm of the vector of both constants",
+    source="each entry is one of either",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _scatter(q: "Analysis", node: Node, self: Any, src: Any, **options: Any) -> Behaviour:
+    return _joined(node, [self, src])
+
+
+@operators("copy.default", constant="1", source="copies the second", tightness="exact")
+def _copy(q: "Analysis", node: Node, self: Any, src: Any, non_blocking: bool = False) -> Behaviour:
+    if not node.dtype.is_floating_point:
+        raise ValueError("converts to whole numbers, which jump")
+    return Affine([(src, spread(src, node.shape))]) if isinstance(src, Node) else Affine([])
+
+
+@operators(
+    "index_put.default",
+    constant="norm of the vector of both constants",
+    source="each entry is one of either",
+    tightness="exact for parts that depend on different entries",
+)
+def _index_put(
+    q: "Analysis", node: Node, self: Any, indices: Any, values: Any, accumulate: bool = False
+) -> Behaviour:
+    if accumulate or any(isinstance(index, Node) for index in indices):
+        raise ValueError("adds to entries, or its indices depend on the input")
+    if isinstance(values, Node) and isinstance(self, Node):
+        raise ValueError("writes varying values into a varying tensor by index; use slices or torch.where")
+    source = values if isinstance(values, Node) else self
+    return Affine([(source, (selection(node, source, copies=True),))])
+
+
+@operators(
+    "where.self", "where.ScalarOther", "where.ScalarSelf",
+    constant="norm of the vector of both constants",
+    source="each entry is one of either, by a constant condition",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _where(q: "Analysis", node: Node, condition: Any, self: Any, other: Any) -> Behaviour:
+    if isinstance(condition, Node):
+        raise ValueError(
+            "its condition depends on the input, and the function may jump where it changes; write it "
+            "with clamp, relu, maximum or minimum"
+        )
+    mask = condition.double().cpu()
+    parts = [(self, mask), (other, 1 - mask)]
+    varying = [(part, m) for part, m in parts if isinstance(part, Node)]
+    if len(varying) == 2 and all(part.shape == node.shape for part, _ in varying):
+        return Joined([part for part, _ in varying])
+    return Affine([(part, [*spread(part, node.shape), Scaling(m)]) for part, m in varying])
+
+
+@operators("masked_fill.Scalar", "masked_fill.Tensor", constant="1", source="drops entries", tightness="exact")
+def _masked_fill(q: "Analysis", node: Node, self: Any, mask: Any, value: Any) -> Behaviour:
+    if isinstance(mask, Node) or isinstance(value, Node):
+        raise ValueError("its mask or value depends on the input")
+    kept = 1 - mask.double().cpu()
+    return Affine([(self, [*spread(self, node.shape), Scaling(kept)])])
+
+
+@operators(
+    "fill.Scalar", "zeros_like.default", "ones_like.default", "full_like.default", "new_zeros.default",
+    "new_ones.default", "new_full.default", "empty_like.default", "zero.default", "new_empty.default",
+    constant="0", source="constant", tightness="exact",
+)  # fmt: skip
+def _constant(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
+    return Affine([])
+
+
+@operators(
+    "maximum.default", "minimum.default", "max.other", "min.other", "fmax.default", "fmin.default",
+    constant="norm of the vector of both constants",
+    source="each entry is one of either",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _larger(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
+    varying = [part for part in (self, other) if isinstance(part, Node)]
+    if any(part.shape != node.shape for part in varying):
+        raise ValueError("takes the maximum of tensors of different shapes; expand them first")
+    if len(varying) == 1:
+        return Elementwise(varying[0], Slopes(0.0, 1.0))
+    return Joined(varying)

@@ -1,0 +1,180 @@
+"""Pooling and resampling: they act on each axis alone, so norms are products over the axes."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lipbounds.graph import Node
+from lipbounds.maps import Known, certified
+from lipbounds.operator_norm import OperatorNorm, linear_norm
+from lipbounds.operators.table import Affine, Behaviour, LayerConstant, operators
+from lipbounds.rounding import UNIT_ROUNDOFF, product_up, sqrt_up
+
+if TYPE_CHECKING:
+    from lipbounds.operators.analysis import Analysis
+
+
+def _axes(node: Node) -> int:
+    """Spatial axes, from the operator's name: the digit before the d."""
+    name = node.operator.split(".")[1]
+    return int(name[name.rindex("d") - 1]) if "_with_indices" not in name else int(name[8])
+
+
+def _each(value: Any, axes: int) -> tuple[Any, ...]:
+    values = tuple(value) if isinstance(value, Sequence) else (value,)
+    return values * axes if len(values) == 1 else values
+
+
+@operators(
+    *[f"max_pool{n}d.default" for n in (1, 2, 3)],
+    *[f"max_pool{n}d_with_indices.default" for n in (1, 2, 3)],
+    constant="root of the largest number of windows that share an entry",
+    source="each output is an entry; overlapping windows repeat it",
+    tightness="exact",
+)
+def _max_pool(
+    q: "Analysis",
+    node: Node,
+    self: Node,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Behaviour:
+    _refuse_positions(node)
+    axes = _axes(node)
+    options = [_each(v, axes) for v in (kernel_size, stride or kernel_size, padding, dilation)]
+    counts = []
+    for n, out, k, s, p, d in zip(self.shape[-axes:], node.shape[-axes:], *options, strict=True):
+        index = (torch.arange(out) * s).unsqueeze(1) + torch.arange(k) * d - p
+        inside = index[(index >= 0) & (index < n)]
+        counts.append(int(torch.bincount(inside).max()))
+    return _windows(q, self, counts)
+
+
+@operators(
+    *[f"adaptive_max_pool{n}d.default" for n in (1, 2, 3)],
+    constant="root of the largest number of windows that share an entry",
+    source="as for max pooling",
+    tightness="exact",
+)
+def _adaptive_max_pool(q: "Analysis", node: Node, self: Node, output_size: Any) -> Behaviour:
+    _refuse_positions(node)
+    axes = _axes(node)
+    counts = []
+    for n, out in zip(self.shape[-axes:], node.shape[-axes:], strict=True):
+        windows = [range(i * n // out, -(-(i + 1) * n // out)) for i in range(out)]
+        counts.append(max(sum(j in window for window in windows) for j in range(n)))
+    return _windows(q, self, counts)
+
+
+def _refuse_positions(node: Node) -> None:
+    if not node.dtype.is_floating_point:
+        raise ValueError("the positions of the largest entries jump")
+
+
+def _windows(q: "Analysis", source: Node, counts: list[int]) -> LayerConstant:
+    count = math.prod(counts)
+    how = f"an entry is in up to {count} windows" if count > 1 else "windows do not overlap"
+    value = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[q.ord]
+    return LayerConstant(certified(value, how), how, source, selects=True)
+
+
+_AVERAGE = {
+    "constant": "product over the axes of the norms of the operator along them",
+    "source": "linear and separable",
+    "tightness": "1e-10",
+}
+
+
+@operators(*[f"avg_pool{n}d.default" for n in (1, 2, 3)], **_AVERAGE)
+def _average_pool(
+    q: "Analysis",
+    node: Node,
+    self: Node,
+    kernel_size: Any,
+    stride: Any = (),
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> Behaviour:
+    axes = _axes(node)
+    kernel, strides, paddings = (_each(v, axes) for v in (kernel_size, stride or kernel_size, padding))
+    matrices = [
+        torch.nn.functional.avg_pool1d(_basis(n), k, s, p, ceil_mode, count_include_pad)[0].T
+        for n, k, s, p in zip(self.shape[-axes:], kernel, strides, paddings, strict=True)
+    ]
+    if divisor_override:
+        if ceil_mode or not count_include_pad:
+            raise ValueError("divisor_override with partial windows is not supported")
+        matrices[0] = matrices[0] * (math.prod(kernel) / divisor_override)
+    return _separable(node, self, matrices)
+
+
+@operators(*[f"adaptive_avg_pool{n}d.default" for n in (1, 2, 3)], **_AVERAGE)
+def _adaptive_average_pool(q: "Analysis", node: Node, self: Node, output_size: Any) -> Behaviour:
+    axes = _axes(node)
+    matrices = [
+        torch.nn.functional.adaptive_avg_pool1d(_basis(n), out)[0].T
+        for n, out in zip(self.shape[-axes:], node.shape[-axes:], strict=True)
+    ]
+    return _separable(node, self, matrices)
+
+
+@operators(
+    "upsample_linear1d.vec", "upsample_bilinear2d.vec", "upsample_trilinear3d.vec",
+    "upsample_bicubic2d.vec", "_upsample_bilinear2d_aa.vec", "_upsample_bicubic2d_aa.vec",
+    **_AVERAGE,
+)  # fmt: skip
+def _upsample(
+    q: "Analysis",
+    node: Node,
+    input: Node,
+    output_size: Any,
+    align_corners: bool,
+    scale_factors: Any = None,
+) -> Behaviour:
+    """The operator along one axis, with all other axes of size 1."""
+    assert node.call is not None
+    axes = _axes(node)
+    matrices = []
+    for axis, n in enumerate(input.shape[-axes:]):
+        basis = _basis(n).view(1, n, *[n if a == axis else 1 for a in range(axes)])
+        size = None if output_size is None else [output_size[axis] if a == axis else 1 for a in range(axes)]
+        scale = None
+        if scale_factors is not None:
+            scale = [scale_factors[axis] if a == axis else 1.0 for a in range(axes)]
+        image = node.call(basis, size, align_corners, scale)
+        matrices.append(image.flatten(2)[0].T)
+    return _separable(node, input, matrices)
+
+
+def _basis(size: int) -> Tensor:
+    """The unit vectors of an axis as channels, (1, size, size)."""
+    return torch.eye(size, dtype=torch.float64).unsqueeze(0)
+
+
+def _separable(node: Node, source: Node, matrices: list[Tensor]) -> Affine:
+    """A map that acts by one matrix (out, in) along each spatial axis.
+
+    Positions and weights are computed in the dtype of the input, so that the matrices of a float32
+    operator, found in float64, are off by some units of its rounding.
+    """
+    slack = 64 * UNIT_ROUNDOFF
+
+    def norms(ord: float) -> OperatorNorm:
+        each = [linear_norm(matrix, ord=ord).value for matrix in matrices]
+        return certified(product_up([*each, 1 + slack]), "one axis at a time")
+
+    terms = math.prod(matrix.shape[1] for matrix in matrices)
+    return Affine([(source, (Known(norms, partial(_run, node, source), terms),))])
+
+
+def _run(node: Node, source: Node, x: Tensor) -> Tensor:
+    return node.run({source: x}, wide=True)

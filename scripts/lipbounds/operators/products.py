@@ -1,0 +1,125 @@
+"""Products and quotients of nodes that both depend on the input: Lipschitz where these are bounded."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from lipbounds.graph import Node
+from lipbounds.maps import certified
+from lipbounds.operators.table import (
+    Behaviour,
+    Bounded,
+    Elementwise,
+    LayerConstant,
+    Range,
+    Slopes,
+    weight_of,
+)
+from lipbounds.rounding import Extended, product_up, quotient_up, sqrt_up, up
+
+if TYPE_CHECKING:
+    from lipbounds.operators.analysis import Analysis
+
+
+def product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
+    """Elementwise, with broadcasting: |a| db + |b| da."""
+    first, second = q.ranges.of(a), q.ranges.of(b)
+    if a is b:
+        low, high = 2 * first.low, 2 * first.high
+        return Elementwise(a, Slopes(low, high, _how(high - low)), Range(0.0, math.inf))
+    bound = Extended.of(second.peak) * _spread_bound(q, node, a)
+    bound = bound + Extended.of(first.peak) * _spread_bound(q, node, b)
+    ends = [x * y for x in (first.low, first.high) for y in (second.low, second.high)]
+    finite = all(map(math.isfinite, ends))
+    reach = Range(_down(min(ends)), up(max(ends))) if finite else Range()
+    return Bounded(bound, _how(bound.value), reach)
+
+
+def quotient(q: "Analysis", node: Node, a: Any, b: Node) -> Behaviour:
+    """Elementwise a / b for a divisor that keeps away from 0: da / b + a db / b^2.
+
+    Two ways to write a function that has a constant everywhere are known: x / (1 + |x|), and x over its
+    own 2-norm, cut off below at a constant.
+    """
+    if isinstance(a, Node):
+        if _is_one_plus_modulus(a, b):
+            return Elementwise(a, Slopes(0.0, 1.0), Range(-1.0, 1.0))
+        least = _least_norm_over(a, b)
+        if least is not None and q.ord == 2:
+            return LayerConstant(
+                certified(quotient_up(1.0, least), "1 / smallest divisor"),
+                "1 / smallest divisor",
+                a,
+                Range(-1.0 - 1e-9, 1.0 + 1e-9),
+            )
+    known = q.ranges.of(b)
+    least = max(known.low, -known.high)
+    if not least > 0:
+        return Bounded(Extended.of(math.inf), "the divisor may be 0; give a radius, or clamp it")
+    inverse = Extended.of(quotient_up(1.0, least))
+    if isinstance(a, Node):
+        peak = q.ranges.of(a).peak
+        bound = inverse * _spread_bound(q, node, a)
+    else:
+        peak = weight_of(a, "a constant").abs().max().item()
+        bound = Extended.of(0.0)
+    bound = bound + Extended.of(peak) * inverse * inverse * _spread_bound(q, node, b)
+    reach = product_up([peak, inverse.value])
+    return Bounded(bound, _how(bound.value), Range(-reach, reach))
+
+
+def _is_one_plus_modulus(a: Node, b: Node) -> bool:
+    if b.operator != "aten.add.Tensor" or b.arguments.get("alpha", 1) != 1:
+        return False
+    terms = [b.arguments["self"], b.arguments["other"]]
+    modulus = [t for t in terms if isinstance(t, Node) and t.operator == "aten.abs.default"]
+    ones = [t for t in terms if not isinstance(t, Node) and weight_of(t).eq(1).all()]
+    return len(modulus) == len(ones) == 1 and modulus[0].arguments["self"] is a and a.shape == b.shape
+
+
+def _least_norm_over(a: Node, b: Node) -> float | None:
+    """The constant at which |a|_2, by which a is divided, is cut off below; None for another divisor."""
+    while b.operator in ("aten.expand.default", "aten.view.default", "aten.unsqueeze.default"):
+        (b,) = b.inputs
+    if b.operator not in ("aten.clamp_min.default", "aten.clamp.default"):
+        return None
+    least = b.arguments["min"]
+    (norm,) = b.inputs
+    whole = norm.operator == "aten.linalg_vector_norm.default" and norm.arguments["self"] is a
+    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"]:
+        return None
+    return float(least) if isinstance(least, int | float) and least > 0 else None
+
+
+def matrix_product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
+    """a @ b with |a| and |b| bounded by their tokens (rows): |A| |dB| + |B| |dA|, in the 2-norm."""
+    if q.ord != 2:
+        raise ValueError(f"the bound of a product of varying matrices is for ord=2 only, not {q.ord}")
+    if len(a.shape) < 2 or len(b.shape) < 2:
+        raise ValueError("only products of varying matrices are supported, not of vectors")
+    tokens = q.ranges.token(a), q.ranges.token(b)
+    sizes = [
+        Extended.of(product_up([sqrt_up(part.shape[-2]), token]))
+        for part, token in zip((a, b), tokens, strict=True)
+    ]
+    copies = math.prod(node.shape[:-2])
+    factors = [
+        Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)
+    ]
+    bound = sizes[1] * factors[0] * q.bound(a, last=True) + sizes[0] * factors[1] * q.bound(b, last=True)
+    token = product_up([tokens[0], sizes[1].value])
+    return Bounded(bound, _how(bound.value), Range(-token, token), token)
+
+
+def _spread_bound(q: "Analysis", node: Node, part: Node) -> Extended:
+    """The bound of an argument after it was broadcast."""
+    count = math.prod(node.shape) // max(1, math.prod(part.shape))
+    factor = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[q.ord]
+    return Extended.of(factor) * q.bound(part, last=True)
+
+
+def _how(value: float) -> str:
+    return "product of two varying nodes" + ("" if value < math.inf else "; unbounded, give a radius")
+
+
+def _down(value: float) -> float:
+    return math.nextafter(value, -math.inf)
