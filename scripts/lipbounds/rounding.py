@@ -114,7 +114,7 @@ class Extended:
     def __add__(self, other: "Extended") -> "Extended":
         if self.fraction == 0 or other.fraction == 0:
             return other if self.fraction == 0 else self
-        large, small = sorted((self, other), key=Extended._size, reverse=True)
+        large, small = sorted((self, other), key=lambda number: number.sort_key, reverse=True)
         if large.fraction == math.inf:
             return large
         shift = max(small.exponent - large.exponent, -1000)
@@ -123,9 +123,11 @@ class Extended:
         return Extended(fraction, large.exponent + exponent)
 
     def __lt__(self, other: "Extended") -> bool:
-        return self._size() < other._size()
+        return self.sort_key < other.sort_key
 
-    def _size(self) -> tuple[float, int, float]:
+    @property
+    def sort_key(self) -> tuple[float, int, float]:
+        """Orders as the numbers are ordered."""
         kind = {0.0: 0, math.inf: 2}.get(self.fraction, 1)
         return (kind, self.exponent, self.fraction)
 

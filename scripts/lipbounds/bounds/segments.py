@@ -6,6 +6,7 @@ if it is small enough. A bound of the chain times the bound of that base bounds 
 
 import importlib
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from lipbounds.bounds import chains
 from lipbounds.bounds.chain import Chain
-from lipbounds.maps import Filter, Matrix, Scaling, Selection, apply
+from lipbounds.maps import Filter, Known, Matrix, Scaling, Selection, apply, certified
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.operators.analysis import Analysis
 from lipbounds.operators.expressions import Base, Expression, Step
@@ -50,11 +51,23 @@ _LARGEST_MATRIX = 1 << 24
 
 
 @dataclass(frozen=True)
-class Tightened:
-    """The least of some chain bounds, and which one it was."""
+class Part:
+    """The linear maps ``steps`` from ``base``, not yet a matrix; (rows, columns) is its size."""
 
-    bound: Extended
-    method: str
+    base: Base
+    steps: tuple[Step, ...]
+    size: tuple[int, int]
+
+    @property
+    def cost(self) -> float:
+        """Multiplications that turn it into a matrix and bound its rounding."""
+        if len(self.steps) == 1 and isinstance(self.steps[0].map, Matrix) and self._is_vector:
+            return 0.0
+        return 2.0 * self.size[1] * sum(_multiplications(step) for step in self.steps) + math.prod(self.size)
+
+    @property
+    def _is_vector(self) -> bool:
+        return math.prod(self.base.shape) == self.base.shape[-1]
 
 
 @dataclass(frozen=True)
@@ -67,62 +80,131 @@ class Segment:
     deviations: tuple[float, ...]
 
 
-def tightened(analysis: Analysis, x: Expression, methods: tuple[str, ...]) -> Tightened | None:
-    """The least of the chain bounds ``methods`` of an expression, None where there is no chain."""
-    segment = segment_of(x)
-    if segment is None:
-        return None
-    extra = _perturbation(segment)
-    best: Tightened | None = None
-    for name in methods:
-        try:
-            norm = chain_bound(name)(segment.chain)
-        except ValueError:  # too large for this method
-            continue
-        if not (norm.kind == "upper" and norm.certified):
-            raise ArithmeticError(f"the chain bound {name} is not certified")
-        bound = segment.start.bound * (Extended.of(norm.value) + extra)
-        if best is None or bound < best.bound:
-            best = Tightened(bound, name)
-    return best
+class Tightening:
+    """Chain bounds ``methods`` of one analysis, within a ``budget`` of multiplications for all."""
+
+    def __init__(self, methods: tuple[str, ...], budget: float) -> None:
+        self.methods = methods
+        self.left = budget
+        self.used: list[str] = []
+
+    def __call__(self, analysis: Analysis, x: Expression) -> Extended | None:
+        """The least of the chain bounds of an expression, None where there is none.
+
+        What was tried, and what was given up, becomes a row of the table.
+        """
+        started = time.perf_counter()
+        parts = parts_of(x)
+        if len(parts) < 2:
+            return None
+        costs = [_cost(parts[start:]) for start in range(len(parts) - 1)]
+        start = next((start for start, cost in enumerate(costs) if cost <= self.left), None)
+        name = f"{_name(parts[start or 0])} ... {_name(parts[-1])}"
+        if start is None:
+            how = f"given up: needs {costs[-1]:.2g} multiplications, {self.left:.2g} are left"
+            analysis.row(name, "chain", certified(math.inf, how), how, time.perf_counter() - started)
+            return None
+        self.left -= costs[start]
+        segment = segment_of(parts[start:])
+        if segment is None:
+            return None
+        return self._least(analysis, segment, name, started)
+
+    def _least(
+        self, analysis: Analysis, segment: Segment, name: str, started: float
+    ) -> Extended | None:
+        extra = _perturbation(segment)
+        found: dict[str, Extended] = {}
+        tried = []
+        for method in self.methods:
+            try:
+                norm = chain_bound(method)(segment.chain)
+            except ValueError as reason:
+                tried.append(f"{method} given up: {reason}")
+                continue
+            if not (norm.kind == "upper" and norm.certified):
+                raise ArithmeticError(f"the chain bound {method} is not certified")
+            found[method] = Extended.of(norm.value) + extra
+            tried.append(f"{method} {norm.value:.6g}")
+        if not found:
+            analysis.row(name, "chain", certified(math.inf, ""), "; ".join(tried), time.perf_counter() - started)
+            return None
+        best = min(found, key=lambda method: found[method].sort_key)
+        self.used.append(best)
+        spent = time.perf_counter() - started
+        analysis.row(name, "chain", certified(found[best].value, best), "; ".join(tried), spent)
+        return segment.start.bound * found[best]
 
 
-def segment_of(x: Expression) -> Segment | None:
-    """The longest chain that ends in ``x``, of two linear parts or more; None if there is none."""
-    weights: list[Tensor] = []
-    slopes: list[tuple[float, float]] = []
-    deviations: list[float] = []
-    expression, start = x, None
-    while (part := _linear_part(expression)) is not None:
-        base, matrix, deviation = part
-        weights.insert(0, matrix)
-        deviations.insert(0, deviation)
-        start = base
+def _name(part: Part) -> str:
+    return next((step.name for step in reversed(part.steps) if step.name), "input")
+
+
+def _multiplications(step: Step) -> float:
+    """Of a map applied to one tensor."""
+    size = math.prod(step.shape)
+    match step.map:
+        case Matrix(weight=weight):
+            return len(weight) * size
+        case Filter(kernel=kernel, geometry=geometry):
+            return kernel.numel() * math.prod(geometry.output_size)
+        case Known(terms=terms):
+            return size * (terms or size)
+    return size
+
+
+def _cost(parts: list[Part]) -> float:
+    """Multiplications of the matrices, and of bounds by norms of the products of neighbours."""
+    total = sum(part.cost for part in parts)
+    for k, last in enumerate(parts):
+        rows, inner = last.size
+        for j, first in enumerate(parts[: k + 1]):
+            columns = first.size[1]
+            short, long = sorted((rows, columns))
+            total += short * short * (long + 4 * short) + (rows * inner * columns if j < k else 0)
+    return total
+
+
+def parts_of(x: Expression) -> list[Part]:
+    """The longest chain that ends in ``x``, first part first; none is turned into a matrix yet."""
+    parts: list[Part] = []
+    expression = x
+    while len(expression.terms) == 1:
+        term = expression.terms[0]
+        size = math.prod(expression.shape), math.prod(term.base.shape)
+        if not 0 < math.prod(size) <= _LARGEST_MATRIX:
+            break
+        parts.insert(0, Part(term.base, term.steps, size))
+        base = term.base
         if base.argument is None or base.slopes is None or base.slopes.largest == math.inf:
             break
-        slopes.insert(0, (base.slopes.low, base.slopes.high))
         expression = base.argument
-    if len(weights) < 2 or start is None:
-        return None
-    # an activation that the chain could not be continued through belongs to its start
-    return Segment(start, Chain(tuple(weights), tuple(slopes[-len(weights) + 1 :])), tuple(deviations))
+    return parts
 
 
-def _linear_part(x: Expression) -> tuple[Base, Tensor, float] | None:
-    """Base, matrix and deviation of an expression of one term, if small enough."""
-    if len(x.terms) != 1:
-        return None
-    term = x.terms[0]
-    size_in, size_out = math.prod(term.base.shape), math.prod(x.shape)
-    if size_in * size_out > _LARGEST_MATRIX or not size_in * size_out:
-        return None
-    steps = term.steps
-    if size_in == term.base.shape[-1] and len(steps) == 1 and isinstance(steps[0].map, Matrix):
-        return term.base, steps[0].map.weight, steps[0].map.deviation
-    matrix = _matrix(steps, term.base.shape, moduli=False)
-    if matrix is None:
-        return None
-    return term.base, matrix, _deviation(steps, term.base.shape, matrix)
+def segment_of(parts: list[Part]) -> Segment | None:
+    """The chain of the parts, None where one is not known as a function."""
+    weights: list[Tensor] = []
+    deviations: list[float] = []
+    for part in parts:
+        found = _as_matrix(part)
+        if found is None:
+            return None
+        weights.append(found[0])
+        deviations.append(found[1])
+    slopes = [(part.base.slopes.low, part.base.slopes.high) for part in parts[1:] if part.base.slopes]
+    return Segment(parts[0].base, Chain(tuple(weights), tuple(slopes)), tuple(deviations))
+
+
+def _as_matrix(part: Part) -> tuple[Tensor, float] | None:
+    """The matrix of a part and its deviation."""
+    shape = part.base.shape
+    if part.cost == 0:
+        (step,) = part.steps
+        assert isinstance(step.map, Matrix)
+        return step.map.weight, step.map.deviation
+    matrix = _matrix(part.steps, shape, moduli=False)
+    return None if matrix is None else (matrix, _deviation(part.steps, shape, matrix))
 
 
 def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) -> Tensor | None:
@@ -202,5 +284,3 @@ def _perturbation(segment: Segment) -> Extended:
         larger = larger * Extended.of(steepest)
     return larger
 
-
-__all__ = ["CHAIN_BOUNDS", "Segment", "Tightened", "chain_bound", "segment_of", "tightened"]

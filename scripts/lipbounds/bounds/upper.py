@@ -2,16 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import partial
 
 from torch import nn
 
-from lipbounds.bounds.segments import CHAIN_BOUNDS, tightened
+from lipbounds.bounds.segments import CHAIN_BOUNDS, Tightening
 from lipbounds.graph import check, export
 from lipbounds.operator_norm import Kind
-from lipbounds.operators import Analysis, Layer
-from lipbounds.operators.expressions import Expression
-from lipbounds.rounding import Extended
+from lipbounds.operators import OPERATORS, Analysis, Layer
 
 
 @dataclass(frozen=True)
@@ -41,13 +38,15 @@ def upper_bound(
     radius: float = math.inf,
     grid: int | None = None,
     gaps: bool = False,
+    budget: float | None = None,
 ) -> UpperBound:
     """Upper bound of the Lipschitz constant of ``model`` in eval mode.
 
     Parameters
     ----------
     model
-        Any model of one input that torch.fx can trace and whose layers have rules.
+        Any model of one tensor that torch.export can export and whose operators have rules; its
+        outputs may be nested, and count side by side.
     input_shape
         Shape of one input, without the batch dimension.
     method
@@ -70,19 +69,26 @@ def upper_bound(
         Also approach the norm of each linear layer from below (``Layer.lower``, by Lanczos), which
         shows how much of the bound is due to the norms; several times the work.
 
+    budget
+        Multiplications that the tighter methods may spend beyond ``autolip``; a chain that would take
+        more is left out, and the table says so. None: 2e10 for ``best`` and ``tightest``, no limit
+        for a method that was named. No matrix has more than 2^24 entries in any case.
+
     Raises
     ------
     UnknownLayerError
-        For a module or function without a rule; the message names it and says how to register one.
+        For operators without a rule; the message names all of them, where they stand, and what to do.
     ValueError
-        For an unknown method or order, weights that are not finite, forward hooks, dropout or batch
-        normalisation in train mode, control flow that cannot be traced, or an input shape that a
-        layer rejects (named in the message).
+        For an unknown method or order, weights that are not finite, layers in train mode that differ
+        in eval mode, control flow that depends on values, an input shape that a layer rejects, and
+        where the model is no one function of single samples: it draws random numbers, changes what
+        its output depends on, or mixes the samples of a batch.
 
     Notes
     -----
-    While it traces, torch.fx replaces the call of every module in the process: no other thread may
-    run a model at the same time.
+    The bound is of the graph of operators that torch.export records. The model, or a copy that shares
+    its weights, is also called itself: twice, and once with two samples; what the graph does not
+    reproduce is refused. Exports take turns; other threads may run models meanwhile.
     """
     if ord not in (1, 2, math.inf):
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
@@ -92,10 +98,9 @@ def upper_bound(
         raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
     if not radius > 0:
         raise ValueError(f"radius must be positive, not {radius!r}")
-    used: list[str] = []
-    tighten = partial(_tightened, METHODS[method], used) if METHODS[method] else None
-    graph, twin = export(model, tuple(input_shape))
+    graph, twin = export(model, tuple(input_shape), OPERATORS.__contains__)
     check(graph, twin)
+    tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
     analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
     bound = analysis.run()
     return UpperBound(
@@ -104,19 +109,23 @@ def upper_bound(
         kind=analysis.kind,
         certified=analysis.certified and analysis.kind == "upper",
         layers=tuple(analysis.layers),
-        method=method if not used else f"{method}: {', '.join(dict.fromkeys(used))}",
+        method=_spelled(method, tighten),
     )
 
 
-def _tightened(
-    methods: tuple[str, ...], used: list[str], analysis: Analysis, expression: Expression
-) -> Extended | None:
-    found = tightened(analysis, expression, methods)
-    if found is None:
-        return None
-    used.append(found.method)
-    return found.bound
+def _budget(method: str, budget: float | None) -> float:
+    if budget is not None:
+        return budget
+    return BUDGET if method in ("best", "tightest") else math.inf
 
+
+def _spelled(method: str, tighten: Tightening | None) -> str:
+    used = dict.fromkeys(tighten.used) if tighten is not None else {}
+    return f"{method}: {', '.join(used)}" if used else method
+
+
+BUDGET = 2e10
+"""Multiplications that ``best`` and ``tightest`` may spend on chains: about a second of one core."""
 
 METHODS: dict[str, tuple[str, ...]] = {
     "autolip": (),

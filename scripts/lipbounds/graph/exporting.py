@@ -9,7 +9,7 @@ import logging
 import operator
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -27,10 +27,12 @@ _LOCK = threading.RLock()
 """torch.export is not safe to call from several threads."""
 
 
-def export(model: nn.Module, input_shape: Shape) -> tuple[Graph, nn.Module]:
+def export(
+    model: nn.Module, input_shape: Shape, known: Callable[[str], bool] = lambda name: True
+) -> tuple[Graph, nn.Module]:
     """The graph of ``model`` in eval mode for one input of ``input_shape``, and the twin that ran.
 
-    Nodes on which no output depends are left out. A model without floating-point weights is taken to
+    Operators that are not ``known`` by name are broken up into others where torch can. Nodes on which no output depends are left out. A model without floating-point weights is taken to
     run in float64, where constants of torch that depend on the dtype give the largest bounds, or in
     float32 where it does not run in float64.
 
@@ -45,34 +47,44 @@ def export(model: nn.Module, input_shape: Shape) -> tuple[Graph, nn.Module]:
     copied = twin(model).eval()
     like = next((t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()), None)
     if like is not None:
-        return _exported(copied, torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)), copied
+        example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
+        return _exported(copied, example, known), copied
     example = torch.zeros(1, *input_shape, dtype=torch.float64)
     try:
-        return _exported(copied, example), copied
+        return _exported(copied, example, known), copied
     except ValueError:  # it may hold numbers of another type
-        return _exported(copied, example.float()), copied
+        return _exported(copied, example.float(), known), copied
 
 
-def _exported(model: nn.Module, example: Tensor) -> Graph:
+def _exported(model: nn.Module, example: Tensor, known: Callable[[str], bool]) -> Graph:
     with _LOCK, _quietly(), kept.functions(), kept.modules(model):
         try:
             with torch.no_grad():
                 model(example.clone())  # errors of a plain call are the clearest
             program = torch.export.export(model, (example.clone(),), strict=False)
-            program = program.run_decompositions(_decompositions())
+            program = _broken_up(program.run_decompositions({}), known)
         except Exception as error:
             raise ValueError(_reason(model, tuple(example.shape), error)) from error
     return _Folding(program, example.device).graph()
 
 
-def _decompositions() -> dict[Any, Any]:
-    """Operators that are broken up: those of which the parts say as much as the whole."""
-    aten = torch.ops.aten
-    names = (
-        aten.einsum, aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu, aten.addcmul, aten.addcdiv,
-        aten.baddbmm, aten.addbmm, aten.addmv, aten.addr, aten.lerp, aten.mse_loss, aten.glu,
-    )  # fmt: skip
-    return dict(torch._decomp.get_decompositions(names))
+_ROUNDS = 4
+"""Times that what an operator was broken up into is broken up itself."""
+
+
+def _broken_up(program: Any, known: Callable[[str], bool]) -> Any:
+    """Only what is not known: the parts of an operator say less than the whole."""
+    for _ in range(_ROUNDS):
+        targets = {call.target for call in program.graph.nodes if call.op == "call_function"}
+        unknown = {t for t in targets if hasattr(t, "_schema") and not known(str(t))}
+        if not unknown:
+            break
+        table = torch.export.default_decompositions()
+        parts = {target: table[target] for target in unknown if target in table}
+        if not parts:
+            break
+        program = program.run_decompositions(parts)
+    return program
 
 
 def refuse_train_mode(model: nn.Module) -> None:

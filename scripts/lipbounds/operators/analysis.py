@@ -74,6 +74,7 @@ class Analysis:
     certified: bool = True
     behaviours: dict[Node, Behaviour] = field(default_factory=dict)
     values: dict[Node, Expression] = field(default_factory=dict)
+    _bounds: dict[tuple[Node, bool], Extended] = field(default_factory=dict)
     _norms: dict[int, tuple[Any, Extended]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -127,20 +128,20 @@ class Analysis:
         if isinstance(behaviour, Elementwise):
             slopes, x = behaviour.slopes, self.values[behaviour.input]
             bound = self.bound(behaviour.input) * Extended.of(slopes.largest)
-            self._row(name, kind, certified(slopes.largest, slopes.how), slopes.how, 0.0)
+            self.row(name, kind, certified(slopes.largest, slopes.how), slopes.how, 0.0)
             base = Base(bound, node.shape, argument=x, slopes=slopes)
             return Expression((Term(base),), node.shape)
         if isinstance(behaviour, LayerConstant):
             assert behaviour.input is not None
             bound = self.bound(behaviour.input, last=True) * Extended.of(behaviour.norm.value)
             how = behaviour.how or behaviour.norm.how
-            self._row(name, kind, behaviour.norm, how, time.perf_counter() - started)
+            self.row(name, kind, behaviour.norm, how, time.perf_counter() - started)
         elif isinstance(behaviour, Joined):
             bound = self._side_by_side(behaviour.inputs)
         else:
             assert isinstance(behaviour, Bounded)
             bound = behaviour.bound
-            self._row(name, kind, certified(1.0, behaviour.how), behaviour.how, 0.0)
+            self.row(name, kind, certified(1.0, behaviour.how), behaviour.how, 0.0)
         return Expression((Term(Base(bound, node.shape)),), node.shape)
 
     def _affine(self, node: Node, behaviour: Affine, name: str, kind: str) -> Expression:
@@ -161,7 +162,7 @@ class Analysis:
             value = Expression((Term(Base(self._sum_over_bases(value), node.shape)),), node.shape)
         return value
 
-    def _row(
+    def row(
         self,
         name: str,
         kind: str,
@@ -170,6 +171,7 @@ class Analysis:
         seconds: float,
         lower: float | None = None,
     ) -> None:
+        """One more row of the table; a chain is no layer, and counts only where it was better."""
         self.layers.append(Layer(name, kind, norm, how, seconds, lower))
         self.certified &= norm.certified and norm.kind == "upper"
         if norm.kind != "upper":
@@ -183,13 +185,26 @@ class Analysis:
         ``last`` says that no activation follows, so that tighter bounds of the chain of layers
         behind it may be tried.
         """
-        x = self.values[node]
-        product = self._sum_over_bases(x)
-        if last and self.tighten is not None:
-            better = self.tighten(self, x)
-            if better is not None and better < product:
-                return better
-        return product
+        key = node, last and self.tighten is not None
+        if key not in self._bounds:
+            x = self.values[node]
+            found = self._sum_over_bases(x)
+            if last and self.tighten is not None:
+                found = min(found, self._tightened(x))
+            self._bounds[key] = found
+        return self._bounds[key]
+
+    def _tightened(self, x: Expression) -> Extended:
+        """The chain that ends in an expression; an activation at its end is a factor."""
+        assert self.tighten is not None
+        factor = Extended.of(1.0)
+        while len(x.terms) == 1 and not x.terms[0].steps:
+            base = x.terms[0].base
+            if base.argument is None or base.slopes is None:
+                break
+            factor, x = factor * Extended.of(base.slopes.largest), base.argument
+        found = self.tighten(self, x)
+        return Extended.of(math.inf) if found is None else found * factor
 
     def _side_by_side(self, nodes: Any) -> Extended:
         total = Extended.of(0.0)
@@ -235,7 +250,7 @@ class Analysis:
             if step.kind:
                 spent = time.perf_counter() - started
                 lower = self._from_below(step) if self.gaps else None
-                self._row(step.name, step.kind, norm, norm.how, spent, lower)
+                self.row(step.name, step.kind, norm, norm.how, spent, lower)
             # the map is kept so that its id is not given to another
             self._norms[key] = (step.map, Extended.of(norm.value))
         return self._norms[key][1]
