@@ -6,7 +6,7 @@ import tomllib
 import pytest
 from tests.conftest import ROOT
 
-from lipbounds.bounds import rules
+from lipbounds.operators import table
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 
@@ -17,7 +17,7 @@ def python_blocks(page):
 
 @pytest.mark.parametrize("name", ["README.md", "docs/library.md"])
 def test_code_in_the_documents_runs(name, monkeypatch, capsys):
-    monkeypatch.setattr(rules, "RULES", dict(rules.RULES))
+    monkeypatch.setattr(table, "MODULES", dict(table.MODULES))
     blocks = python_blocks(ROOT / name)
     assert blocks
     exec(compile("\n".join(blocks), name, "exec"), {})

@@ -82,7 +82,7 @@ def test_bound_of_a_linear_layer_is_computed_and_not_assumed():
     assert found.certified
     assert found.value == pytest.approx(norm(layer.rescaled_weight()), rel=1e-9)
     assert found.value < 0.99
-    assert found.layers[0].kind == "SpectralRescaledLinear"
+    assert found.layers[0].kind == "linear"
     assert upper_bound(layer, (6,), ord=math.inf).value == pytest.approx(
         layer.rescaled_weight().abs().sum(1).max().item(), rel=1e-6
     )

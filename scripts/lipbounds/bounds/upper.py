@@ -8,7 +8,7 @@ from torch import nn
 from lipbounds.bounds.segments import CHAIN_BOUNDS, Tightening
 from lipbounds.graph import check, export
 from lipbounds.operator_norm import Kind
-from lipbounds.operators import OPERATORS, Analysis, Layer
+from lipbounds.operators import Analysis, Layer, table
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,12 @@ def upper_bound(
         raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
     if not radius > 0:
         raise ValueError(f"radius must be positive, not {radius!r}")
-    graph, twin = export(model, tuple(input_shape), OPERATORS.__contains__)
-    check(graph, twin)
+    graph, twin = export(
+        model, tuple(input_shape), table.OPERATORS.__contains__, table.MODULES
+    )
     tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
     analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
+    check(graph, twin)
     bound = analysis.run()
     return UpperBound(
         log10=bound.log10,

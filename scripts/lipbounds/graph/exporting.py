@@ -9,8 +9,9 @@ import logging
 import operator
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -28,11 +29,15 @@ _LOCK = threading.RLock()
 
 
 def export(
-    model: nn.Module, input_shape: Shape, known: Callable[[str], bool] = lambda name: True
+    model: nn.Module,
+    input_shape: Shape,
+    known: Callable[[str], bool] = lambda name: True,
+    whole: Container[type[nn.Module]] = (),
 ) -> tuple[Graph, nn.Module]:
     """The graph of ``model`` in eval mode for one input of ``input_shape``, and the twin that ran.
 
-    Operators that are not ``known`` by name are broken up into others where torch can. Nodes on which no output depends are left out. A model without floating-point weights is taken to
+    Operators that are not ``known`` by name are broken up into others where torch can. Modules of the
+    types in ``whole`` become one operator each; the graph needs the twin to run these. Nodes on which no output depends are left out. A model without floating-point weights is taken to
     run in float64, where constants of torch that depend on the dtype give the largest bounds, or in
     float32 where it does not run in float64.
 
@@ -48,24 +53,64 @@ def export(
     like = next((t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()), None)
     if like is not None:
         example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
-        return _exported(copied, example, known), copied
+        return _exported(copied, example, known, whole), copied
     example = torch.zeros(1, *input_shape, dtype=torch.float64)
     try:
-        return _exported(copied, example, known), copied
+        return _exported(copied, example, known, whole), copied
     except ValueError:  # it may hold numbers of another type
-        return _exported(copied, example.float(), known), copied
+        return _exported(copied, example.float(), known, whole), copied
 
 
-def _exported(model: nn.Module, example: Tensor, known: Callable[[str], bool]) -> Graph:
-    with _LOCK, _quietly(), kept.functions(), kept.modules(model):
+def _exported(
+    model: nn.Module,
+    example: Tensor,
+    known: Callable[[str], bool],
+    whole: Container[type[nn.Module]],
+) -> Graph:
+    with _LOCK, _quietly(), kept.functions(), kept.modules(model, whole):
         try:
-            with torch.no_grad():
-                model(example.clone())  # errors of a plain call are the clearest
+            _plain_call(model, example)
             program = torch.export.export(model, (example.clone(),), strict=False)
             program = _broken_up(program.run_decompositions({}), known)
         except Exception as error:
             raise ValueError(_reason(model, tuple(example.shape), error)) from error
     return _Folding(program, example.device).graph()
+
+
+def _plain_call(model: nn.Module, example: Tensor) -> None:
+    """Errors of a plain call are the clearest, and name the layer that rejects its input."""
+    entered: list[tuple[str, nn.Module, Any]] = []
+
+    def enter(path: str, module: nn.Module, inputs: Any) -> None:
+        entered.append((path, module, inputs))
+
+    def leave(module: nn.Module, inputs: Any, result: Any) -> None:
+        entered.pop()
+
+    handles = []
+    for path, module in model.named_modules():
+        if path and not isinstance(module, torch.jit.ScriptModule):
+            handles.append(module.register_forward_pre_hook(partial(enter, path), prepend=True))
+            handles.append(module.register_forward_hook(leave))
+    try:
+        with torch.no_grad():
+            model(example.clone())
+    except Exception as error:
+        if not entered or not isinstance(error, RuntimeError | ValueError | IndexError):
+            raise
+        path, module, inputs = entered[-1]
+        shapes = ", ".join(str(tuple(leaf.shape)) for leaf in inputs if isinstance(leaf, Tensor))
+        raise _RejectedError(
+            f"layer {path} ({type(module).__name__}) rejects an input of shape {shapes} (with the batch "
+            f"axis): {error}"
+        ) from error
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+class _RejectedError(ValueError):
+    """A message that is ready to be shown."""
 
 
 _ROUNDS = 4
@@ -130,6 +175,8 @@ def _reason(model: nn.Module, shape: Shape, error: Exception) -> str:
     """What torch.export said, in one sentence, with what to do about it."""
     text = str(error)
     name = type(model).__name__
+    if isinstance(error, _RejectedError):
+        return text
     if isinstance(model, torch.jit.ScriptModule) or any(
         isinstance(module, torch.jit.ScriptModule) for module in model.modules()
     ):

@@ -3,9 +3,11 @@
 Each becomes an operator of this library, which runs the real thing and is not looked into.
 """
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from typing import Any
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +16,10 @@ from torch.nn import functional
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 from torch.overrides import TorchFunctionMode
 
-TYPES: set[type[nn.Module]] = set()
-"""Module types that are not looked into."""
+_RUNNING: WeakValueDictionary[int, nn.Module] = WeakValueDictionary()
+"""The modules that operators of graphs stand for, by number."""
 
-_RUNNING: list[nn.Module] = []
-"""The modules that operators of the graphs made so far stand for, by number."""
+_NUMBERS = itertools.count()
 
 
 @torch.library.custom_op("lipbounds::module", mutates_args=())
@@ -46,12 +47,15 @@ def type_of(module: nn.Module) -> type[nn.Module]:
 
 
 @contextmanager
-def modules(model: nn.Module) -> Iterator[None]:
-    """Calls of the modules of ``model`` whose type is in ``TYPES`` are recorded whole."""
-    found = [module for module in model.modules() if type_of(module) in TYPES]
+def modules(model: nn.Module, whole: Container[type[nn.Module]]) -> Iterator[None]:
+    """Calls of the modules of ``model`` whose type is in ``whole`` are recorded whole.
+
+    The operators refer to these modules, which must be kept.
+    """
+    found = [module for module in model.modules() if type_of(module) in whole]
     for module in found:
-        number = len(_RUNNING)
-        _RUNNING.append(module)
+        number = next(_NUMBERS)
+        _RUNNING[number] = module
         module.forward = _recorded(module, number)  # type: ignore[method-assign]
     try:
         yield
@@ -84,7 +88,7 @@ _WHOLE: dict[Any, Callable[..., Tensor]] = {
 for _name, _shrink in (("softshrink", _softshrink), ("hardshrink", _hardshrink)):
     _WHOLE[_shrink] = _function(
         _name,
-        lambda x, lambd, shrink=_shrink: shrink(x, lambd),
+        lambda x, lambd=0.5, shrink=_shrink: shrink(x, lambd),
         "(Tensor x, float lambd=0.5) -> Tensor",
     )
 _WHOLE[torch.hardshrink] = _WHOLE[functional.hardshrink]

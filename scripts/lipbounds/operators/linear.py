@@ -24,9 +24,16 @@ if TYPE_CHECKING:
 _LINEAR = {"source": "linear", "tightness": "exact"}
 
 
-def number(value: float) -> Scaling:
-    """Multiplication by one number."""
-    return Scaling(torch.full((), value, dtype=torch.float64))
+def number(value: float, dtype: torch.dtype = torch.float64) -> Scaling:
+    """Multiplication by one number, which is rounded to float32 where tensors are no wider."""
+    return Scaling(torch.full((), value, dtype=torch.float64), _rounding(value, dtype))
+
+
+def _rounding(value: Any, dtype: torch.dtype) -> float:
+    """What a number of Python may be changed by when it meets tensors of ``dtype``."""
+    if isinstance(value, Tensor) or dtype == torch.float64:
+        return 0.0
+    return abs(float(value) - torch.tensor(float(value), dtype=torch.float32).double().item())
 
 
 def spread(source: Node, shape: Shape) -> list[LinearMap]:
@@ -49,7 +56,7 @@ def _sum(node: Node, *terms: tuple[Any, float]) -> Affine:
     parts = []
     for value, factor in terms:
         if isinstance(value, Node):
-            factors = [number(float(factor))] if factor != 1 else []
+            factors = [number(float(factor), node.dtype)] if factor != 1 else []
             parts.append((value, [*spread(value, node.shape), *factors]))
     return Affine(parts)
 
@@ -74,15 +81,18 @@ def _mul(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
     if isinstance(self, Node) and isinstance(other, Node):
         return product(q, node, self, other)
     x, factor = (self, other) if isinstance(self, Node) else (other, self)
-    return scaled(node, x, weight_of(factor, "a factor"))
+    return scaled(node, x, weight_of(factor, "a factor"), _rounding(factor, node.dtype))
 
 
 @operators("div.Tensor", "div.Scalar", constant="1 / smallest |divisor|", **_LINEAR)
 def _div(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
     if isinstance(other, Node):
         return quotient(q, node, self, other)
-    factor = weight_of(1 / weight_of(other, "a divisor"), "the inverse of a divisor")
-    return scaled(node, self, factor, 2 * UNIT_ROUNDOFF * factor.abs().max().item())
+    divisor = weight_of(other, "a divisor")
+    factor = weight_of(1 / divisor, "the inverse of a divisor")
+    largest = factor.abs().max().item()
+    rounded = _rounding(other, node.dtype) / divisor.abs().min().item()
+    return scaled(node, self, factor, largest * (2 * UNIT_ROUNDOFF + 1.01 * rounded))
 
 
 def scaled(node: Node, x: Node, factor: Tensor, deviation: float = 0.0) -> Affine:

@@ -46,7 +46,7 @@ def _sum(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any)
     return Affine([(self, (Known(norms, lambda x: node.run({self: x}, wide=True), count),))])
 
 
-@operators("cumsum.default", constant="|A|_2 <= sqrt(|A|_1 |A|_inf)", source="ones below a diagonal")
+@operators("cumsum.default", constant="|A|_2 <= sqrt(|A|_1 |A|_inf)", source="ones below a diagonal", tightness="not tight")
 def _cumsum(q: "Analysis", node: Node, self: Node, dim: int, **options: Any) -> Behaviour:
     count = self.shape[dim] if self.shape else 1
 
@@ -86,7 +86,7 @@ def _vector_norm(q: "Analysis", node: Node, self: Node, **options: Any) -> Behav
     return LayerConstant(certified(value, "triangle inequality"), "", self, Range(0.0, math.inf))
 
 
-@operators("var.correction", constant="2 sqrt(n) |x - mean| / (n - c)", source="its gradient")
+@operators("var.correction", constant="2 sqrt(n) |x - mean| / (n - c)", source="its gradient", tightness="not tight")
 def _var(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     count, correction = _group(self, dim), options.get("correction")
     rest = count - (1.0 if correction is None else float(correction))

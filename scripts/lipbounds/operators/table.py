@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lipbounds.graph import Node, Shape
-from lipbounds.graph.kept import TYPES, type_of
+from lipbounds.graph.kept import type_of
 from lipbounds.maps import LinearMap
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.rounding import Extended
@@ -197,7 +197,6 @@ def register_rule(
     def register(rule: _AnyRule) -> _AnyRule:
         for module_type in types:
             MODULES[module_type] = Operator(rule, constant, source, tightness)
-            TYPES.add(module_type)
         return rule
 
     return register
@@ -218,11 +217,16 @@ class UnknownLayerError(LookupError):
             found[0].place.split(" in ", 1)[1] + (f" and {len(found) - 1} more" if len(found) > 1 else "")
             for found in calls.values()
         ]
-        listed = "; ".join(f"{line}: {place}" for line, place in zip(lines, places, strict=True))
-        super().__init__(
-            f"no Lipschitz constant is known for {listed}. Put the call into a module of its own and "
-            "register a rule for that: @lipbounds.register_rule(YourModule)"
+        listed = "; ".join(f"{line} in {place}" for line, place in zip(lines, places, strict=True))
+        layers = {node.layer for node in self.nodes}
+        whole = len(layers) == 1 and "" not in layers
+        advice = (
+            f"Register a rule for the layer: @lipbounds.register_rule({layers.pop()})"
+            if whole
+            else "Put the call into a module of its own and register a rule for that: "
+            "@lipbounds.register_rule(YourModule)"
         )
+        super().__init__(f"no Lipschitz constant is known for {listed}. {advice}")
 
 
 _CHANCE = dict.fromkeys(
@@ -252,9 +256,9 @@ def rule_of(node: Node, modules: Callable[[int], nn.Module]) -> Operator | None:
     return OPERATORS.get(node.operator)
 
 
-def weight_of(value: Tensor, name: str = "a weight") -> Tensor:
+def weight_of(value: Tensor | float, name: str = "a weight") -> Tensor:
     """A constant as float64 on the CPU. Raises ``ValueError`` for NaN or infinite entries."""
-    wide = torch.as_tensor(value).detach().cpu().to(torch.float64)
+    wide = torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
     if not wide.isfinite().all():
         raise ValueError(f"{name} has NaN or infinite entries")
     return wide
