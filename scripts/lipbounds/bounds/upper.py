@@ -98,12 +98,12 @@ def upper_bound(
         raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
     if not radius > 0:
         raise ValueError(f"radius must be positive, not {radius!r}")
-    graph, twin = export(
+    graph, _kept = export(
         model, tuple(input_shape), table.OPERATORS.__contains__, table.MODULES
     )
     tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
     analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
-    check(graph, twin)
+    check(graph, model)
     bound = analysis.run()
     return UpperBound(
         log10=bound.log10,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from lipbounds.graph.program import Graph, Node
+from lipbounds.twin import twin
 
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Of the largest entry of a result; kernels for other batch sizes round otherwise."""
@@ -31,7 +32,8 @@ class _Call:
 
 
 def check(graph: Graph, model: nn.Module) -> None:
-    """Raises ``ValueError`` where ``model`` and its ``graph`` are not one function of one sample.
+    """Raises ``ValueError`` where ``model`` in eval mode and its ``graph`` are not one function of one
+    sample.
 
     The model is called twice on a random input, which must give the same, as must the graph, and on
     two inputs at once, which must give what each gives alone. The error names the first module whose
@@ -44,6 +46,7 @@ def check(graph: Graph, model: nn.Module) -> None:
         .to(graph.device)
         for _ in range(2)
     )
+    model = twin(model).eval()
     once, again = _called(model, x), _called(model, x)
     if not _agree(once.results, again.results):
         raise ValueError(
@@ -78,6 +81,8 @@ def _called(model: nn.Module, x: Tensor) -> _Call:
     try:
         with torch.no_grad():
             result = model(x.clone())
+    except Exception as error:
+        raise ValueError(f"{type(model).__name__} cannot be run on a random input: {error}") from error
     finally:
         for handle in handles:
             handle.remove()
@@ -115,14 +120,14 @@ def _first_exception(graph: Graph, values: dict[Node, Tensor], call: _Call) -> s
         node = last.get(path)
         repeated = (path, 1) in call.modules
         if node is not None and count == 0 and not repeated and not _close(values[node], value):
-            return node.place
+            return f"at or before {node.place}"
     return "the forward method of the model"
 
 
 def _refuse_mixing(model: nn.Module, x: Tensor, y: Tensor, first: _Call) -> None:
     try:
         both = _called(model, torch.cat([x, y]))
-    except Exception:  # it is written for one sample at a time
+    except ValueError:  # it is written for one sample at a time
         return
     second = _called(model, y)
     pairs = zip(both.results, first.results, second.results, strict=False)

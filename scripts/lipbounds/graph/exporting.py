@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx.node import Node as FxNode
 from torch.fx.node import map_arg
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 from lipbounds.graph import kept
 from lipbounds.graph.program import Graph, Node, Shape
@@ -49,16 +49,16 @@ def export(
         inputs, outputs of a type that hides tensors, and inputs that a layer rejects.
     """
     refuse_train_mode(model)
+    _refuse_missing_weights(model)
     copied = twin(model).eval()
     like = next((t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()), None)
     if like is not None:
         example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
         return _exported(copied, example, known, whole), copied
     example = torch.zeros(1, *input_shape, dtype=torch.float64)
-    try:
-        return _exported(copied, example, known, whole), copied
-    except ValueError:  # it may hold numbers of another type
-        return _exported(copied, example.float(), known, whole), copied
+    if _rejection(twin(copied), example) is not None:  # it may hold numbers of another type
+        example = example.float()
+    return _exported(copied, example, known, whole), copied
 
 
 def _exported(
@@ -67,18 +67,18 @@ def _exported(
     known: Callable[[str], bool],
     whole: Container[type[nn.Module]],
 ) -> Graph:
-    with _LOCK, _quietly(), kept.functions(), kept.modules(model, whole):
+    with _LOCK, _quietly(), _only_composites(known):
         try:
-            _plain_call(model, example)
-            program = torch.export.export(model, (example.clone(),), strict=False)
-            program = _broken_up(program.run_decompositions({}), known)
+            with kept.functions(), kept.modules(model, whole):
+                program = torch.export.export(model, (example.clone(),), strict=False)
+                program = _broken_up(program.run_decompositions({}), known)
         except Exception as error:
-            raise ValueError(_reason(model, tuple(example.shape), error)) from error
+            raise ValueError(_reason(model, example, error)) from error
     return _Folding(program, example.device).graph()
 
 
-def _plain_call(model: nn.Module, example: Tensor) -> None:
-    """Errors of a plain call are the clearest, and name the layer that rejects its input."""
+def _rejection(model: nn.Module, example: Tensor) -> str | None:
+    """The error of a plain call, with the layer that rejects its input; None if there is none."""
     entered: list[tuple[str, nn.Module, Any]] = []
 
     def enter(path: str, module: nn.Module, inputs: Any) -> None:
@@ -96,21 +96,40 @@ def _plain_call(model: nn.Module, example: Tensor) -> None:
         with torch.no_grad():
             model(example.clone())
     except Exception as error:
-        if not entered or not isinstance(error, RuntimeError | ValueError | IndexError):
-            raise
-        path, module, inputs = entered[-1]
+        path, module, inputs = entered[-1] if entered else ("", model, (example,))
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in inputs if isinstance(leaf, Tensor))
-        raise _RejectedError(
-            f"layer {path} ({type(module).__name__}) rejects an input of shape {shapes} (with the batch "
-            f"axis): {error}"
-        ) from error
+        return (
+            f"{f'layer {path}' if path else 'the model'} ({type(module).__name__}) rejects an input of "
+            f"shape {shapes} (with the batch axis): {error}"
+        )
     finally:
         for handle in handles:
             handle.remove()
+    return None
 
 
-class _RejectedError(ValueError):
-    """A message that is ready to be shown."""
+@contextmanager
+def _only_composites(known: Callable[[str], bool]) -> Iterator[None]:
+    """Of the operators that torch defines by others, only those that are ``known`` stay whole.
+
+    Otherwise each of some 470 is protected from being broken up one by one, which takes most of the
+    time of an export. Where torch has no such list it is left as it is.
+    """
+    import torch.export.exported_program as module
+
+    collect = getattr(module, "_collect_all_valid_cia_ops", None)
+    if collect is None:
+        yield
+        return
+
+    def some() -> set[Any]:
+        return {op for op in collect() if known(str(op)) or "sym_" in str(op)}
+
+    module._collect_all_valid_cia_ops = some
+    try:
+        yield
+    finally:
+        module._collect_all_valid_cia_ops = collect
 
 
 _ROUNDS = 4
@@ -130,6 +149,12 @@ def _broken_up(program: Any, known: Callable[[str], bool]) -> Any:
             break
         program = program.run_decompositions(parts)
     return program
+
+
+def _refuse_missing_weights(model: nn.Module) -> None:
+    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
+            raise ValueError(f"{path} has no values yet; run or load the model first")
 
 
 def refuse_train_mode(model: nn.Module) -> None:
@@ -171,30 +196,27 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _reason(model: nn.Module, shape: Shape, error: Exception) -> str:
+def _reason(model: nn.Module, example: Tensor, error: Exception) -> str:
     """What torch.export said, in one sentence, with what to do about it."""
-    text = str(error)
-    name = type(model).__name__
-    if isinstance(error, _RejectedError):
-        return text
-    if isinstance(model, torch.jit.ScriptModule) or any(
-        isinstance(module, torch.jit.ScriptModule) for module in model.modules()
-    ):
+    text, name = str(error), type(model).__name__
+    own = "move that into a module of its own and register a rule for it (@lipbounds.register_rule)"
+    if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         return f"{name} is, or contains, TorchScript, which has no graph; hand over the nn.Module itself"
-    if "missing a required argument" in text or "required positional argument" in text:
-        return f"{name} takes several inputs ({text.splitlines()[0]}); bounds are for models of one input"
+    rejection = _rejection(model, example)
+    if rejection is not None and "missing" in rejection and "argument" in rejection:
+        return f"{name} takes several inputs: {rejection.split(': ', 1)[1]}; bounds are for models of one input"
+    if rejection is not None:
+        return rejection
     if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
         line = _user_line(text)
         return (
             f"the computation graph of {name} cannot be traced: values decide what is computed"
-            f"{f' ({line})' if line else ''}. Move the part that does into a module of its own and "
-            "register a rule for it (@lipbounds.register_rule), so that it is not looked into"
+            f"{f' ({line})' if line else ''}, so {own}, which is then not looked into"
         )
+    if "fake tensor" in text.lower():
+        return f"{name} keeps a tensor of an earlier call, or leaves torch for numpy; {own}"
     first = next((row for row in text.splitlines() if row.strip()), type(error).__name__)
-    return (
-        f"{name} cannot be run on an input of shape {shape}, or its graph cannot be "
-        f"exported: {first.strip()[:300]}"
-    )
+    return f"the graph of {name} cannot be exported: {first.strip()[:300]}; {own}"
 
 
 def _user_line(text: str) -> str:
@@ -263,6 +285,8 @@ class _Folding:
             if _varies([arguments, options]):
                 raise ValueError(_CONTROL_FLOW)
             return call.target(*arguments, **options)  # type: ignore[operator]
+        if str(call.target).split(".")[1] in _SHAPE_ONLY:
+            arguments, options = tree_map(_zeros_for, (arguments, options))
         random = torch.Tag.nondeterministic_seeded in call.target.tags
         attention = "scaled_dot_product_attention" in str(call.target)
         if _varies([arguments, options]) or (random and not attention):
@@ -273,10 +297,12 @@ class _Folding:
     def _nodes(self, call: FxNode, arguments: Any, options: Any) -> Any:
         """The node of a call, or one for each of its results."""
         schema = call.target._schema.arguments  # type: ignore[union-attr]
+        given = dict(zip([a.name for a in schema], arguments, strict=False)) | options
         named = {
-            a.name: a.default_value for a in schema if a.has_default_value() and a.name != "generator"
+            a.name: given.get(a.name, a.default_value)
+            for a in schema
+            if a.name in given or (a.has_default_value() and a.name != "generator")
         }
-        named |= dict(zip([a.name for a in schema], arguments, strict=False)) | options
         path, layer, line = _where(call)
         results = call.meta.get("val")
 
@@ -325,6 +351,17 @@ _CONTROL_FLOW = (
     "values decide what is computed (torch.cond or sizes that depend on values); move that part into a "
     "module of its own and register a rule for it (@lipbounds.register_rule)"
 )
+
+
+_SHAPE_ONLY = {
+    "new_ones", "new_zeros", "new_full", "new_empty", "ones_like", "zeros_like", "full_like", "empty_like",
+    "zero", "fill",
+}  # fmt: skip
+"""Operators that look at the shape and type of a tensor, and not at its values."""
+
+
+def _zeros_for(leaf: Any) -> Any:
+    return torch.zeros(leaf.shape, dtype=leaf.dtype) if isinstance(leaf, Node) else leaf
 
 
 def _varies(values: Any) -> bool:

@@ -50,9 +50,9 @@ class Node:
             floating = wide and isinstance(found, Tensor) and found.is_floating_point()
             return found.double().cpu() if floating else found
 
-        arguments = tree_map(value, dict(self.arguments))
         if wide and self.operator in _CONVERSIONS:
-            return arguments[next(iter(arguments))]
+            return value(self.inputs[0])
+        arguments = tree_map(value, dict(self.arguments))
         with torch.no_grad():
             result = self.call(**arguments)
         return result if self.output is None else result[self.output]

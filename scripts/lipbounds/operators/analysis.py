@@ -35,7 +35,7 @@ from lipbounds.operators.table import (
     UnknownLayerError,
     rule_of,
 )
-from lipbounds.rounding import Extended
+from lipbounds.rounding import Extended, sqrt_up
 
 _MOST_TERMS = 16
 """Terms of a sum from which on it becomes a base of its own."""
@@ -129,6 +129,10 @@ class Analysis:
             slopes, x = behaviour.slopes, self.values[behaviour.input]
             bound = self.bound(behaviour.input) * Extended.of(slopes.largest)
             self.row(name, kind, certified(slopes.largest, slopes.how), slopes.how, 0.0)
+            if node.shape != behaviour.input.shape:  # an option that is larger broadcasts it
+                count = math.prod(node.shape) // max(1, math.prod(behaviour.input.shape))
+                copies = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[self.ord]
+                return Expression((Term(Base(bound * Extended.of(copies), node.shape)),), node.shape)
             base = Base(bound, node.shape, argument=x, slopes=slopes)
             return Expression((Term(base),), node.shape)
         if isinstance(behaviour, LayerConstant):

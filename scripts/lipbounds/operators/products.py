@@ -78,14 +78,14 @@ def _is_one_plus_modulus(a: Node, b: Node) -> bool:
 
 def _least_norm_over(a: Node, b: Node) -> float | None:
     """The constant at which |a|_2, by which a is divided, is cut off below; None for another divisor."""
-    while b.operator in ("aten.expand.default", "aten.view.default", "aten.unsqueeze.default"):
+    if b.operator == "aten.expand.default":
         (b,) = b.inputs
     if b.operator not in ("aten.clamp_min.default", "aten.clamp.default"):
         return None
-    least = b.arguments["min"]
+    least, most = b.arguments["min"], b.arguments.get("max")
     (norm,) = b.inputs
     whole = norm.operator == "aten.linalg_vector_norm.default" and norm.arguments["self"] is a
-    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"]:
+    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"] or most is not None:
         return None
     return float(least) if isinstance(least, int | float) and least > 0 else None
 

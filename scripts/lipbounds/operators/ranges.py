@@ -197,7 +197,8 @@ def _hull(ranges: list[Range]) -> Range:
 
 def _filled(node: Node, values: dict[Node, float]) -> dict[Node, Tensor]:
     return {
-        source: torch.full(source.shape, values[source], dtype=torch.float64) for source in node.inputs
+        source: torch.full(source.shape, values.get(source, 0.0), dtype=torch.float64)
+        for source in node.inputs
     }
 
 
