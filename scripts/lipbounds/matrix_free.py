@@ -97,6 +97,49 @@ def top_singular(
     return TopSingular(_lengths(image), _unit(image), right, run.errors, 2 * used + 1)
 
 
+def graph_products(outputs: Tensor, points: Tensor) -> Products:
+    """Products with the Jacobians of ``outputs`` (n, K) with respect to ``points`` (n, *input).
+
+    One backward pass each through graphs that are kept: for J^T u that of the outputs, for J v that of
+    ``J^T u``, which is linear in u, so that no operator needs a forward-mode derivative.
+
+    Raises
+    ------
+    RuntimeError
+        Where a backward pass has no derivative, or one that is not the transposed map.
+    """
+    with torch.enable_grad():
+        weights = torch.zeros_like(outputs, requires_grad=True)
+        (gradients,) = torch.autograd.grad(outputs, points, weights, create_graph=True)
+        gradients = gradients.flatten(1)
+
+    def times(vectors: Tensor) -> Tensor:
+        return torch.autograd.grad(gradients, weights, vectors, retain_graph=True)[0]
+
+    def adjoint(vectors: Tensor) -> Tensor:
+        return torch.autograd.grad(outputs, points, vectors, retain_graph=True)[0].flatten(1)
+
+    products = Products(times, adjoint, outputs.shape[1], gradients.shape[1])
+    _check_transposed(products, outputs)
+    return products
+
+
+_TRANSPOSED = 1e-3
+"""Difference of ``u . J v`` and ``J^T u . v`` relative to the lengths, above what rounding does."""
+
+
+def _check_transposed(products: Products, like: Tensor) -> None:
+    random = torch.Generator().manual_seed(0)
+    left, right = (
+        _unit(torch.randn(len(like), size, generator=random).to(like))
+        for size in (products.rows, products.columns)
+    )
+    image, back = products.times(right), products.adjoint(left)
+    difference = ((image * left).sum(1) - (back * right).sum(1)).abs()
+    if not (difference <= _TRANSPOSED * torch.maximum(_lengths(image), _lengths(back))).all():
+        raise RuntimeError("the derivative of a backward pass is not the transposed map")
+
+
 class _Bidiagonalisation:
     """``J V = U B`` and ``J^T U = V B^T + rest``, with upper bidiagonal B (n, steps, steps)."""
 
@@ -154,7 +197,7 @@ class _Bidiagonalisation:
 
 
 def _next(vectors: Tensor, scale: Tensor, basis: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Unit vectors along what of ``vectors`` (n, m) is orthogonal to the ``basis``, and its lengths (n,).
+    """Unit vectors along what of ``vectors`` (n, m) is orthogonal to the ``basis``, and lengths (n,).
 
     Zero where no more is left than the rounding of vectors of length ``scale``.
     """
