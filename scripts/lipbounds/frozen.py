@@ -194,7 +194,8 @@ def _frozen_copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
     if any(module.training for module in copied.modules()):
         with suppress(NotImplementedError):  # torch.export leaves only the mode it was exported in
             copied.eval()
-    copied.requires_grad_(False)
+    for parameter in copied.parameters():
+        parameter.requires_grad_(False)
     return copied if dtype is None else _converted(copied, dtype)
 
 

@@ -36,11 +36,11 @@ _POINTS_TOGETHER = 1 << 15
 """Points whose Gram matrices are in memory at a time."""
 
 
-_EXPLICIT = 48
+_EXPLICIT = 96
 """Rows or columns, the fewer of the two, up to which Jacobians are written down for their 2-norms:
 more passes than an iteration with products needs."""
 
-_EXPLICIT_DENSE = 200
+_EXPLICIT_DENSE = 128
 """The same for dense nets, whose Jacobians are products of matrices."""
 
 _MATRIX_ELEMENTS = 1 << 27
@@ -81,7 +81,7 @@ def jacobian_norms(
     -------
     Tensor
         ``||J(x_i)||`` as float64, shape (n,), on the device of ``x``. Exact up to rounding where K or d
-        is small (up to 48, 200 for dense nets) and for 1 and inf. Otherwise, by an iteration, not above
+        is small (up to 96, 128 for dense nets) and for 1 and inf. Otherwise, by an iteration, not above
         the norm beyond rounding, and below it by at most 1e-6 relative as estimated from residuals.
 
     Raises
@@ -96,11 +96,12 @@ def jacobian_norms(
     RuntimeWarning
         Where the estimated error is above 1e-6 and the Jacobian is too large to be written down.
     """
-    _check_arguments(x, ord, batch_size)
+    check_arguments(x, ord, batch_size)
     return JacobianNorms(model, x)(x, ord=ord, batch_size=batch_size)
 
 
-def _check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
+def check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
+    """Raises ValueError for arguments that :func:`jacobian_norms` refuses at first sight."""
     if ord not in (1, 2, math.inf):
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if batch_size is not None and batch_size < 1:
@@ -126,7 +127,7 @@ class JacobianNorms:
 
     def __call__(self, x: Tensor, *, ord: float = 2, batch_size: int | None = None) -> Tensor:
         """Norms (n,) in float64 at points ``x`` (n, *input)."""
-        _check_arguments(x, ord, batch_size)
+        check_arguments(x, ord, batch_size)
         refuse_points(x)
         with torch.no_grad():
             if self._dense is not None:
@@ -469,6 +470,56 @@ def explicit_jacobians(frozen: Frozen, chunk: Tensor) -> tuple[Tensor, Tensor, T
 def _columns(products: Products, points: Tensor) -> Tensor:
     unit = torch.eye(products.columns, dtype=points.dtype, device=points.device)
     return torch.stack([products.times(row.expand(len(points), -1)) for row in unit], 2)
+
+
+def leading_gradients(frozen: Frozen, x: Tensor, ord: float) -> Tensor:
+    """Gradients of the Jacobian norms at points ``x`` (n, *input), of the same shape.
+
+    That is of ``u^T J v`` for the leading singular vectors u and v, or signs and unit vectors for the
+    orders 1 and inf. Zero where the Jacobian does not change.
+
+    Raises
+    ------
+    RuntimeError
+        Where a backward pass has no derivative.
+    """
+    with torch.no_grad(), frozen.computing(x.device):
+        outputs = frozen(frozen.prepared(x[:1])).shape[1]
+        parts = frozen.chunks(x, _autograd_batch_size(x, outputs))
+        return torch.cat([_leading_gradients(frozen, part, ord) for part in parts]).to(x.dtype)
+
+
+def _leading_gradients(frozen: Frozen, chunk: Tensor, ord: float) -> Tensor:
+    points, outputs = _graph(frozen, chunk)
+    if not _depends(outputs, points):
+        return torch.zeros_like(chunk)
+    if ord == 2 and min(outputs.shape[1], chunk[0].numel()) > _EXPLICIT:
+        found = top_singular(graph_products(outputs, points), chunk, tolerance=1e-3)
+        left, right = found.left, found.right
+    else:
+        jacobians, points, outputs = explicit_jacobians(frozen, chunk)
+        left, right = _extreme_vectors(jacobians, ord)
+    with torch.enable_grad():
+        (rows,) = torch.autograd.grad(outputs, points, left, create_graph=True)
+        if not rows.requires_grad:
+            return torch.zeros_like(chunk)
+        total = (rows.flatten(1) * right).sum()
+        (gradient,) = torch.autograd.grad(total, points, allow_unused=True)
+    return torch.zeros_like(chunk) if gradient is None else gradient
+
+
+def _extreme_vectors(jacobians: Tensor, ord: float) -> tuple[Tensor, Tensor]:
+    """u (n, K) and v (n, d) with ``u^T J v`` the norm of each Jacobian (n, K, d)."""
+    if ord == 2:
+        left, _, right = torch.linalg.svd(jacobians, full_matrices=False)
+        return left[:, :, 0], right[:, 0]
+    sums = jacobians.abs().sum(1 if ord == 1 else 2)
+    index = sums.argmax(1)
+    picked = nn.functional.one_hot(index, sums.shape[1]).to(jacobians.dtype)
+    samples = torch.arange(len(jacobians), device=jacobians.device)
+    if ord == 1:
+        return jacobians[samples, :, index].sign(), picked
+    return picked, jacobians[samples, index].sign()
 
 
 def _autograd_batch_size(x: Tensor, outputs: int) -> int:

@@ -63,7 +63,21 @@ def check_model(model: nn.Module, frozen: Frozen, x: Tensor) -> None:
             _check(exact, pair, _DOUBLE)
         else:
             _find_most_points(frozen, pair)
-            _check(frozen, pair, _DOUBLE if frozen.dtype == torch.float64 else _SINGLE)
+            _check(frozen, pair, _precision(frozen))
+
+
+def check_outputs(frozen: Frozen, x: Tensor) -> None:
+    """The part of :func:`check_model` that needs no derivatives."""
+    pair = _two_points(x)
+    devices = [x.device] if x.device.type == "cuda" else []
+    with torch.random.fork_rng(devices), torch.no_grad(), frozen.computing(x.device):
+        _find_most_points(frozen, pair)
+        if frozen.most_points is None:
+            _check_outputs(frozen, frozen.prepared(pair), _precision(frozen).outputs)
+
+
+def _precision(frozen: Frozen) -> _Precision:
+    return _DOUBLE if frozen.dtype == torch.float64 else _SINGLE
 
 
 def _double(model: nn.Module, frozen: Frozen, pair: Tensor) -> Frozen | None:
