@@ -190,7 +190,8 @@ def _frozen_copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
             )
         return model
     aliases: dict[int, Any] = {id(p): _alias(p) for p in copied.parameters()}
-    copied = copy.deepcopy(copied, aliases)
+    with torch.no_grad():  # in which TorchScript's copies of weights have no history
+        copied = copy.deepcopy(copied, aliases)
     if any(module.training for module in copied.modules()):
         with suppress(NotImplementedError):  # torch.export leaves only the mode it was exported in
             copied.eval()
