@@ -94,7 +94,8 @@ def _neighbours(point: Tensor, count: int, random: torch.Generator, box: Box | N
     """Random points (count, *input) some hundred roundings from the ``point`` (1, *input)."""
     largest = point.abs().max()
     size = torch.where(largest > 0, largest, 1) * torch.finfo(point.dtype).eps ** 0.75
-    noise = torch.randn(count, *point.shape[1:], generator=random).to(point)
+    noise = torch.randn(count, *point.shape[1:], generator=random)
+    noise = (noise + noise.sign()).to(point)  # which leaves no coordinate where it is
     moved = point + size * noise
     if box is not None:
         inside = (moved >= box[0]) & (moved <= box[1])

@@ -86,9 +86,8 @@ def _double(model: nn.Module, frozen: Frozen, pair: Tensor) -> Frozen | None:
         return None
     with suppress(Exception):  # user code that insists on its own precision
         double = Frozen(model, pair, torch.float64)
-        for points in (pair, pair[:1], pair[1:]):
-            double(double.prepared(points))
-        return double
+        found = [double(double.prepared(points)) for points in (pair, pair[:1], pair[1:])]
+        return double if all(rows.dtype == torch.float64 for rows in found) else None
     return None
 
 
@@ -154,13 +153,21 @@ def _check_slopes(frozen: Frozen, pair: Tensor, precision: _Precision) -> None:
 
     slopes = (_gradients(frozen, points, weights) * directions).flatten(1).sum(1)
     roundings = 64 * torch.finfo(points.dtype).eps * _magnitudes(frozen, points, weights)
-    agree = torch.zeros_like(slopes, dtype=torch.bool)
+
+    def close(first: Tensor, second: Tensor, noise: Tensor) -> Tensor:
+        largest = torch.maximum(first.abs(), second.abs())
+        return (first - second).abs() <= precision.slopes * largest + noise
+
+    agree, settled = torch.zeros(2, len(points), dtype=torch.bool, device=points.device)
+    before = torch.full_like(slopes, torch.nan)
     for step in precision.steps:
-        quotients = (along(step) - along(-step)) / (2 * step)
-        largest, noise = torch.maximum(slopes.abs(), quotients.abs()), roundings / step
-        agree |= (slopes - quotients).abs() <= precision.slopes * largest + noise
-    # with the last, the shortest step: a slope of zero at which nothing changes says nothing
-    telling = (largest > noise) & quotients.isfinite() & slopes.isfinite()
+        quotients, noise = (along(step) - along(-step)) / (2 * step), roundings / step
+        agree |= close(slopes, quotients, noise)
+        settled = close(before, quotients, noise)
+        before = quotients
+    # from the two shortest steps: nothing is said by quotients that still change, as those across a
+    # jump do, or by a slope of zero where nothing changes
+    telling = settled & (torch.maximum(slopes.abs(), quotients.abs()) > noise) & slopes.isfinite()
     if telling.any() and not (agree & telling).any():
         first = int(telling.nonzero()[0, 0])
         raise ValueError(
