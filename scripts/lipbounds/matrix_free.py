@@ -74,6 +74,11 @@ def top_singular(
     most_steps
         Of two products each; where they do not suffice, the ``errors`` tell. None for as many as the
         shorter side has entries, with which the result is exact.
+
+    Raises
+    ------
+    torch.linalg.LinAlgError
+        For products that are not finite.
     """
     if products.columns > products.rows:  # the basis of the shorter side may then be complete
         found = top_singular(products.transposed, points, tolerance=tolerance, most_steps=most_steps)
@@ -183,6 +188,10 @@ class _Bidiagonalisation:
         matrix = torch.diag_embed(torch.stack(self._diagonal, 1))
         if self.steps > 1:
             matrix += torch.diag_embed(torch.stack(self._beside[:-1], 1), 1)
+        if not matrix.isfinite().all():
+            raise torch.linalg.LinAlgError(
+                "the Jacobian has NaN or infinite entries at some of the points; look at the weights"
+            )
         left, values, right = torch.linalg.svd(matrix.cpu())
         self._leading = right[:, 0]
         top = values[:, 0]
@@ -208,7 +217,7 @@ def _next(vectors: Tensor, scale: Tensor, basis: list[Tensor]) -> tuple[Tensor, 
             vectors = vectors - (spanned.mT @ parts).squeeze(2)
     lengths = _lengths(vectors)
     noise = 8 * torch.finfo(vectors.dtype).eps * scale
-    kept = lengths > noise
+    kept = ~(lengths <= noise)  # NaN stays NaN
     lengths = torch.where(kept, lengths, 0)
     return _unit(vectors) * kept.to(vectors.dtype).unsqueeze(1), lengths
 
