@@ -61,6 +61,13 @@ class Frozen:
         # of a copy, because a first layer may work in place
         return flat_outputs(self.module(points.clone()), len(points))
 
+    def in_double(self) -> "Frozen":
+        """The same in float64, with weights of its own."""
+        double = copy.copy(self)
+        double.dtype, double._format = torch.float64, torch.preserve_format
+        double.module = _converted(_sharing(self.module), torch.float64)
+        return double
+
     def prepared(self, points: Tensor) -> Tensor:
         """``points`` detached, in the dtype and layout of memory that the copy computes in."""
         if points.is_inference():
@@ -102,7 +109,7 @@ class Frozen:
             with torch.no_grad(), self.computing(like.device):
                 expected = self(self.prepared(point))
                 self._format = torch.channels_last
-                self.module = _frozen_copy(usual, None).to(memory_format=torch.channels_last)
+                self.module = _sharing(usual).to(memory_format=torch.channels_last)
                 found = self(self.prepared(point))
             same = _agree(found, expected)
         except Exception:  # whatever user code raises: the usual layout will tell
@@ -189,15 +196,20 @@ def _frozen_copy(model: nn.Module, dtype: torch.dtype | None) -> nn.Module:
                 "convert the model before"
             )
         return model
-    aliases: dict[int, Any] = {id(p): _alias(p) for p in copied.parameters()}
-    with torch.no_grad():  # in which TorchScript's copies of weights have no history
-        copied = copy.deepcopy(copied, aliases)
+    copied = _sharing(copied)
     if any(module.training for module in copied.modules()):
         with suppress(NotImplementedError):  # torch.export leaves only the mode it was exported in
             copied.eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
     return copied if dtype is None else _converted(copied, dtype)
+
+
+def _sharing(module: nn.Module) -> nn.Module:
+    """A copy whose parameters are tensors of their own over the same memory."""
+    aliases: dict[int, Any] = {id(p): _alias(p) for p in module.parameters()}
+    with torch.no_grad():  # in which TorchScript's copies of weights have no history
+        return copy.deepcopy(module, aliases)
 
 
 def _alias(parameter: nn.Parameter) -> nn.Parameter:

@@ -92,7 +92,7 @@ def _double(model: nn.Module, frozen: Frozen, pair: Tensor) -> Frozen | None:
     if frozen.dtype == torch.float64 or frozen.module is model or pair.device.type == "mps":
         return None
     with suppress(Exception):  # user code that insists on its own precision
-        double = Frozen(model, pair, torch.float64)
+        double = frozen.in_double()
         found = [double(double.prepared(points)) for points in (pair, pair[:1], pair[1:])]
         return double if all(rows.dtype == torch.float64 for rows in found) else None
     return None
