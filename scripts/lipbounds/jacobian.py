@@ -4,21 +4,26 @@ Source: Khromov & Singh, ICLR 2024, section 2: the Lipschitz constant on a set i
 Jacobian norm over it. The norms here are exact up to rounding (about 1e-7 relative for float32
 models): the spectral norm is the square root of the top eigenvalue of the Gram matrix of the
 Jacobian, accumulated and diagonalised in float64, and not a power iteration, which stops early on
-the small Jacobians of freshly initialised nets.
+the small Jacobians of freshly initialised nets. Jacobians with many rows and columns are never written
+down: their norms come from products with them, to the error estimate of :mod:`lipbounds.matrix_free`.
 """
 
-import copy
 import math
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lipbounds.eigenvalues import top_eigenvalues
+from lipbounds.frozen import Frozen, in_half_precision
 from lipbounds.hooks import has_hooks
+from lipbounds.matrix_free import Products, graph_products, top_singular
 from lipbounds.products import times_transposed
+from lipbounds.soundness import check_model, refuse_points
 from lipbounds.threads import map_single_threaded
 
 _CHUNK_ELEMENTS = 1 << 19
@@ -31,6 +36,26 @@ _POINTS_TOGETHER = 1 << 15
 """Points whose Gram matrices are in memory at a time."""
 
 
+_EXPLICIT = 96
+"""Rows or columns, the fewer of the two, up to which Jacobians are written down for their 2-norms:
+more passes than an iteration with products needs."""
+
+_EXPLICIT_DENSE = 128
+"""The same for dense nets, whose Jacobians are products of matrices."""
+
+_MATRIX_ELEMENTS = 1 << 27
+"""Elements of all explicit Jacobians in memory at a time, where there are more points than one."""
+
+_TABLE_ELEMENTS = 1 << 28
+"""Elements of the largest table of outer products (1 GiB of float32)."""
+
+_ERROR = {torch.float32: 1e-7, torch.float64: 1e-12}
+"""Relative error estimate at which the iteration stops."""
+
+_TOLERATED = 1e-6
+"""Relative error estimate above which a norm is computed anew from the explicit Jacobian."""
+
+
 def jacobian_norms(
     model: nn.Module, x: Tensor, *, ord: float = 2, batch_size: int | None = None
 ) -> Tensor:
@@ -39,8 +64,10 @@ def jacobian_norms(
     Parameters
     ----------
     model
-        Maps (n, *input) to (n, *output); evaluated in eval mode on a frozen copy, so that flags,
-        gradients, statistics and the random state of the model handed in stay as they are.
+        Maps (n, *input) to (n, *output), or to anything nested of such tensors, all of whose floating
+        entries are the outputs; evaluated in eval mode on a frozen copy, so that flags, gradients,
+        statistics and the random state of the model handed in stay as they are. In half precision the
+        weights are taken over into float32 exactly.
     x
         Points (n, *input), in the model's dtype and on its device.
     ord
@@ -53,44 +80,130 @@ def jacobian_norms(
     Returns
     -------
     Tensor
-        ``||J(x_i)||`` as float64, shape (n,), on the device of ``x``.
+        ``||J(x_i)||`` as float64, shape (n,), on the device of ``x``. Exact up to rounding where K or d
+        is small (up to 96, 128 for dense nets) and for 1 and inf. Otherwise, by an iteration, not above
+        the norm beyond rounding, and below it by at most 1e-6 relative as estimated from residuals.
 
     Raises
     ------
     ValueError
-        For another ``ord``, a batch size below 1, or ``x`` without points.
+        For another ``ord``, a batch size below 1, ``x`` without points or with entries that are NaN or
+        infinite; for a model whose samples mix, that is random in eval mode, whose gradients contradict
+        its outputs (see :func:`lipbounds.soundness.check_model`), or without floating outputs.
+
+    Warns
+    -----
+    RuntimeWarning
+        Where the estimated error is above 1e-6 and the Jacobian is too large to be written down.
     """
+    check_arguments(x, ord, batch_size)
+    return JacobianNorms(model, x)(x, ord=ord, batch_size=batch_size)
+
+
+def check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
+    """Raises ValueError for arguments that :func:`jacobian_norms` refuses at first sight."""
     if ord not in (1, 2, math.inf):
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
     if x.dim() < 2 or len(x) == 0:
         raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
-    dense = dense_layers(model, flat=x.dim() == 2)
-    with torch.no_grad():
-        if dense is None:
-            stacks = _autograd_jacobians(model, x, batch_size)
-            norms = [_norms(_reduced(jacobians, ord), ord) for jacobians in stacks]
-        else:
-            norms = list(_dense_norms(dense, x.detach().flatten(1), ord, batch_size))
-        return torch.cat(norms)
 
 
-def _reduced(matrices: Tensor, ord: float) -> Tensor:
-    """What gives the norms of matrices (n, K, d), in float64: for 2 the smaller of their Gram matrices
-    (n, k, k), for 1 and inf the sums (n, d or K)."""
-    if ord != 2:
-        return matrices.to(torch.float64).abs().sum(1 if ord == 1 else 2)
-    if matrices.shape[1] > matrices.shape[2]:
-        matrices = matrices.mT
+class JacobianNorms:
+    """:func:`jacobian_norms` of one model at one set of points after the other.
+
+    The model is copied and checked once, at the points ``like`` (n, *input). Calls may raise what
+    :func:`jacobian_norms` does.
+    """
+
+    def __init__(self, model: nn.Module, like: Tensor) -> None:
+        refuse_points(like)
+        self._dense = _exact_layers(model, like)
+        self._frozen: Frozen | None = None
+        if self._dense is None:
+            self._frozen = Frozen(model, like)
+            check_model(model, self._frozen, like)
+
+    def __call__(self, x: Tensor, *, ord: float = 2, batch_size: int | None = None) -> Tensor:
+        """Norms (n,) in float64 at points ``x`` (n, *input)."""
+        check_arguments(x, ord, batch_size)
+        refuse_points(x)
+        with torch.no_grad():
+            if self._dense is not None:
+                return _of_dense(self._dense, x.detach().flatten(1), ord, batch_size)
+            assert self._frozen is not None
+            with self._frozen.computing(x.device):
+                return torch.cat(list(_of_any(self._frozen, x, ord, batch_size)))
+
+
+def _exact_layers(model: nn.Module, like: Tensor) -> "list[DenseLayer] | None":
+    """Those of :func:`dense_layers`, in float32 if they are in half precision."""
+    layers = dense_layers(model, flat=like.dim() == 2)
+    if layers is None or not in_half_precision(model, like):
+        return layers
+    dtype = Frozen(model, like).dtype
+    return [
+        replace(
+            layer,
+            weight=layer.weight.to(dtype),
+            bias=None if layer.bias is None else layer.bias.to(dtype),
+        )
+        for layer in layers
+    ]
+
+
+class _Reduced(NamedTuple):
+    """What gives the norms of n matrices (K, d), in float64: for 2 the smaller of their Gram matrices
+    (n, k, k), for 1 and inf the sums (n, d or K). ``scale`` (n,) multiplies the norms, if not None."""
+
+    values: Tensor
+    scale: Tensor | None
+
+
+def _reduced(matrices: Tensor, ord: float) -> _Reduced:
+    """Of matrices (n, K, d)."""
     if matrices.device.type == "mps":  # no float64 there
         matrices = matrices.cpu()
+    if ord != 2:
+        return _Reduced(matrices.to(torch.float64).abs().sum(1 if ord == 1 else 2), None)
+    if matrices.shape[1] > matrices.shape[2]:
+        matrices = matrices.mT
+    scale = _scale(matrices) if matrices.dtype == torch.float64 else None
+    if scale is not None:
+        matrices = matrices / scale.view(-1, 1, 1)
     wide = matrices.to(torch.float64)
-    return wide @ wide.mT
+    return _Reduced(wide @ wide.mT, scale)
 
 
-def _norms(reduced: Tensor, ord: float) -> Tensor:
-    return top_eigenvalues(reduced).clamp_(min=0).sqrt_() if ord == 2 else reduced.amax(1)
+_SQUARED_IN_RANGE = 1e-120, 1e120
+"""Largest entries whose squares, and sums of them, are in the range of float64 with all their digits."""
+
+
+def _scale(matrices: Tensor) -> Tensor | None:
+    """Powers of two (n,) near the largest entries of float64 matrices; None where squares need none."""
+    largest = matrices.abs().amax((1, 2))
+    low, high = _SQUARED_IN_RANGE
+    outside = ((largest < low) & (largest > 0)) | ((largest > high) & largest.isfinite())
+    if not outside.any():
+        return None
+    powers = torch.ldexp(torch.ones_like(largest), torch.frexp(largest).exponent - 1)
+    return torch.where(outside, powers, 1)
+
+
+def _norms(reduced: list[_Reduced], ord: float) -> Tensor:
+    stacks = [part.values for part in reduced]
+    values = torch.cat(stacks) if len(stacks) > 1 else stacks[0]
+    if ord != 2:
+        return values.amax(1)
+    norms = top_eigenvalues(values).clamp_(min=0).sqrt_()
+    if any(part.scale is not None for part in reduced):
+        ones = [torch.ones(len(part.values)).to(norms) for part in reduced]
+        scales = [
+            one if part.scale is None else part.scale for one, part in zip(ones, reduced, strict=True)
+        ]
+        norms *= torch.cat(scales)
+    return norms
 
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -142,13 +255,76 @@ def _slope(module: nn.Module) -> float | None:
     return None
 
 
+def _of_dense(layers: list[DenseLayer], x: Tensor, ord: float, batch_size: int | None) -> Tensor:
+    """Norms (n,) at inputs (n, d)."""
+    x = x.to(layers[0].weight.dtype) if x.dtype in (torch.float16, torch.bfloat16) else x
+    outputs, inputs = len(layers[-1].weight), layers[0].weight.shape[1]
+    autocast = torch.is_autocast_enabled(x.device.type)
+    with torch.autocast(x.device.type, enabled=False) if autocast else nullcontext():
+        if ord != 2 or min(outputs, inputs) <= _EXPLICIT_DENSE or x.device.type == "mps":
+            return torch.cat(list(_dense_norms(layers, x, ord, batch_size)))
+        size = batch_size or _iterated_batch_size(outputs, inputs)
+        return torch.cat([_iterated_dense(layers, points) for points in x.split(size)])
+
+
+def _iterated_dense(layers: list[DenseLayer], x: Tensor) -> Tensor:
+    """Norms (n,) from products with the layers' weights."""
+    slopes = _activation_slopes(layers, x, nn.functional.linear)
+
+    def times(vectors: Tensor) -> Tensor:
+        for number, layer in enumerate(layers):
+            vectors = vectors @ layer.weight.T
+            if number < len(slopes):
+                vectors = vectors * slopes[number]
+        return vectors
+
+    def adjoint(vectors: Tensor) -> Tensor:
+        for number, layer in reversed(list(enumerate(layers))):
+            if number < len(slopes):
+                vectors = vectors * slopes[number]
+            vectors = vectors @ layer.weight
+        return vectors
+
+    products = Products(times, adjoint, len(layers[-1].weight), layers[0].weight.shape[1])
+    return _iterated(products, x, lambda few: torch.cat(list(_dense_norms(layers, few, 2, None))))
+
+
+def _iterated(products: Products, points: Tensor, explicit: Callable[[Tensor], Tensor]) -> Tensor:
+    """Norms (n,) from ``products`` with the Jacobians at ``points``, and those whose error stays large
+    from the ``explicit`` ones, unless these are too large."""
+    shorter = min(products.rows, products.columns)
+    fits = products.rows * products.columns <= _MATRIX_ELEMENTS
+    found = top_singular(
+        products,
+        points,
+        tolerance=_ERROR[points.dtype],
+        most_steps=shorter // 2 if fits else None,  # as many passes as for an explicit one
+    )
+    late = (found.errors > _TOLERATED).to(points.device)
+    if not late.any():
+        return found.values
+    if fits:
+        return found.values.index_put((late,), explicit(points[late]))
+    warnings.warn(
+        f"norms of Jacobians may be up to {found.errors.max().item():.1e} relative larger than found",
+        RuntimeWarning,
+        stacklevel=2,
+    )
+    return found.values
+
+
+def _iterated_batch_size(outputs: int, inputs: int) -> int:
+    """Points whose bases of some hundred vectors take 128 MiB of float32."""
+    return max(1, (1 << 25) // (100 * (outputs + inputs)))
+
+
 def _dense_norms(
     layers: list[DenseLayer], x: Tensor, ord: float, batch_size: int | None
 ) -> Iterator[Tensor]:
     """Norms at many chunks of points at a time, which on a CPU are shared out among the threads."""
     jacobians = _dense_jacobians(layers, len(x))
 
-    def reduced(chunk: Tensor) -> Tensor:
+    def reduced(chunk: Tensor) -> _Reduced:
         with torch.no_grad():  # what holds in the calling thread says nothing to others
             return _reduced(jacobians(chunk), ord)
 
@@ -156,8 +332,7 @@ def _dense_norms(
     spread = map_single_threaded if alone else map
     for points in x.split(_POINTS_TOGETHER):
         chunks = points.split(batch_size or _dense_batch_size(layers, points))
-        stacks = list(spread(reduced, chunks))
-        yield _norms(torch.cat(stacks) if len(stacks) > 1 else stacks[0], ord)
+        yield _norms(list(spread(reduced, chunks)), ord)
 
 
 def _dense_jacobians(layers: list[DenseLayer], points: int) -> Callable[[Tensor], Tensor]:
@@ -171,7 +346,8 @@ def _dense_jacobians(layers: list[DenseLayer], points: int) -> Callable[[Tensor]
     outputs, inputs = len(last.weight), layers[0].weight.shape[1]
     many = points >= inputs
     times = times_transposed if many else nn.functional.linear
-    table = _outer_products(*layers) if len(layers) == 2 and many else None
+    fits = outputs * inputs * len(layers[0].weight) <= _TABLE_ELEMENTS
+    table = _outer_products(*layers) if len(layers) == 2 and many and fits else None
     weights = [layer.weight.T.contiguous() if many else layer.weight.T for layer in hidden]
 
     def jacobians(x: Tensor) -> Tensor:
@@ -194,7 +370,8 @@ def _dense_batch_size(layers: list[DenseLayer], x: Tensor) -> int:
     per_point = max(outputs * inputs, widest if len(layers) == 2 else outputs * widest)
     if x.device.type != "cpu":
         return max(1, (1 << 22) // per_point)
-    most = max(_LEAST_POINTS, _CHUNK_ELEMENTS // per_point)
+    fitting = max(1, _MATRIX_ELEMENTS // per_point)
+    most = min(fitting, max(_LEAST_POINTS, _CHUNK_ELEMENTS // per_point))
     return math.ceil(len(x) / math.ceil(len(x) / most))
 
 
@@ -220,35 +397,134 @@ def _outer_products(first: DenseLayer, second: DenseLayer) -> Tensor:
     return (second.weight.unsqueeze(1) * first.weight.T.contiguous()).flatten(0, 1)
 
 
-def _autograd_jacobians(model: nn.Module, x: Tensor, batch_size: int | None) -> Iterator[Tensor]:
-    """Jacobians (chunk, K, d) of any model, one backward pass per output.
+def _of_any(frozen: Frozen, x: Tensor, ord: float, batch_size: int | None) -> Iterator[Tensor]:
+    """Norms of chunks of points of any model, by backward passes through graphs of the chunks."""
+    outputs, inputs = frozen(frozen.prepared(x[:1])).shape[1], x[0].numel()
+    if ord != 2 or min(outputs, inputs) <= _EXPLICIT or x.device.type == "mps":
+        for chunk in frozen.chunks(x, batch_size or _autograd_batch_size(x, outputs)):
+            yield _norms([_reduced(explicit_jacobians(frozen, chunk)[0], ord)], ord)
+        return
+    size = min(_autograd_batch_size(x, 1), _iterated_batch_size(outputs, inputs))
+    for chunk in frozen.chunks(x, batch_size or size):
+        yield _iterated_any(frozen, chunk)
 
-    The copy is frozen, so no derivative with respect to parameters is computed, and laid out
-    channels-last, which the convolutions of oneDNN and cuDNN prefer.
+
+def _iterated_any(frozen: Frozen, chunk: Tensor) -> Tensor:
+    """Norms (n,) by products with the Jacobians, by explicit ones where these are not to be had."""
+
+    def explicit(points: Tensor) -> Tensor:
+        parts = frozen.chunks(points, _autograd_batch_size(points, frozen_outputs))
+        return torch.cat(
+            [_norms([_reduced(explicit_jacobians(frozen, part)[0], 2)], 2) for part in parts]
+        )
+
+    points, outputs = _graph(frozen, chunk)
+    frozen_outputs = outputs.shape[1]
+    if not _depends(outputs, points):
+        return torch.zeros(len(chunk), dtype=torch.float64, device=chunk.device)
+    try:
+        products = graph_products(outputs, points)
+    except RuntimeError:  # operators whose backward passes have no derivatives
+        return explicit(chunk)
+    return _iterated(products, points.detach(), explicit)
+
+
+def _graph(frozen: Frozen, chunk: Tensor) -> tuple[Tensor, Tensor]:
+    """Points that require gradients, and outputs (n, K) at them."""
+    points = chunk.detach().requires_grad_()
+    with torch.enable_grad():
+        return points, frozen(points)
+
+
+def _depends(outputs: Tensor, points: Tensor) -> bool:
+    """Whether autograd leads from outputs to points at all."""
+    if not outputs.requires_grad:
+        return False
+    with torch.enable_grad():
+        total = outputs.sum()
+    return torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)[0] is not None
+
+
+def explicit_jacobians(frozen: Frozen, chunk: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Jacobians (n, K, d) at prepared points, the points and the outputs (n, K) with their graph.
+
+    One backward pass per output, or per input where there are far fewer of them.
     """
-    frozen = copy.deepcopy(model).eval().requires_grad_(False)
-    if x.dim() == 4:
-        frozen = frozen.to(memory_format=torch.channels_last)
-        x = x.contiguous(memory_format=torch.channels_last)
-    for chunk in x.split(batch_size or _autograd_batch_size(x)):
-        points = chunk.detach().requires_grad_()
-        with torch.enable_grad(), _full_precision(chunk):
-            sums = frozen(points).flatten(1).sum(0).unbind()
-            rows = [
-                torch.autograd.grad(total, points, retain_graph=k + 1 < len(sums))[0]
-                for k, total in enumerate(sums)
-            ]
-        yield torch.stack([row.flatten(1) for row in rows], 1)
+    points, outputs = _graph(frozen, chunk)
+    if not outputs.requires_grad:
+        return outputs.new_zeros(*outputs.shape, chunk[0].numel()), points, outputs
+    if 3 * chunk[0].numel() < outputs.shape[1] and _depends(outputs, points):
+        try:
+            return _columns(graph_products(outputs, points), points), points, outputs
+        except RuntimeError:  # operators whose backward passes have no derivatives
+            pass
+    with torch.enable_grad():
+        sums = outputs.sum(0).unbind()
+    rows = [
+        torch.autograd.grad(total, points, retain_graph=True, allow_unused=True)[0] for total in sums
+    ]
+    found = [torch.zeros_like(points) if row is None else row for row in rows]
+    return torch.stack([row.flatten(1) for row in found], 1), points, outputs
 
 
-def _full_precision(x: Tensor) -> AbstractContextManager[None]:
-    """On a GPU, convolutions in float32 and not in the TF32 that cuDNN would take by default."""
-    if not x.is_cuda:
-        return nullcontext()
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
+def _columns(products: Products, points: Tensor) -> Tensor:
+    unit = torch.eye(products.columns, dtype=points.dtype, device=points.device)
+    return torch.stack([products.times(row.expand(len(points), -1)) for row in unit], 2)
 
 
-def _autograd_batch_size(x: Tensor) -> int:
-    """Points whose activations stay in cache on a CPU (64 for 3 x 32 x 32 images), more on a GPU."""
+def leading_gradients(frozen: Frozen, x: Tensor, ord: float) -> Tensor:
+    """Gradients of the Jacobian norms at points ``x`` (n, *input), of the same shape.
+
+    That is of ``u^T J v`` for the leading singular vectors u and v, or signs and unit vectors for the
+    orders 1 and inf. Zero where the Jacobian does not change.
+
+    Raises
+    ------
+    RuntimeError
+        Where a backward pass has no derivative.
+    """
+    with torch.no_grad(), frozen.computing(x.device):
+        outputs = frozen(frozen.prepared(x[:1])).shape[1]
+        parts = frozen.chunks(x, _autograd_batch_size(x, outputs))
+        return torch.cat([_leading_gradients(frozen, part, ord) for part in parts]).to(x.dtype)
+
+
+def _leading_gradients(frozen: Frozen, chunk: Tensor, ord: float) -> Tensor:
+    points, outputs = _graph(frozen, chunk)
+    if not _depends(outputs, points):
+        return torch.zeros_like(chunk)
+    if ord == 2 and min(outputs.shape[1], chunk[0].numel()) > _EXPLICIT:
+        found = top_singular(graph_products(outputs, points), chunk, tolerance=1e-3)
+        left, right = found.left, found.right
+    else:
+        jacobians, points, outputs = explicit_jacobians(frozen, chunk)
+        left, right = _extreme_vectors(jacobians, ord)
+    with torch.enable_grad():
+        (rows,) = torch.autograd.grad(outputs, points, left, create_graph=True)
+        if not rows.requires_grad:
+            return torch.zeros_like(chunk)
+        total = (rows.flatten(1) * right).sum()
+        (gradient,) = torch.autograd.grad(total, points, allow_unused=True)
+    return torch.zeros_like(chunk) if gradient is None else gradient
+
+
+def _extreme_vectors(jacobians: Tensor, ord: float) -> tuple[Tensor, Tensor]:
+    """u (n, K) and v (n, d) with ``u^T J v`` the norm of each Jacobian (n, K, d)."""
+    if ord == 2:
+        left, _, right = torch.linalg.svd(jacobians, full_matrices=False)
+        return left[:, :, 0], right[:, 0]
+    sums = jacobians.abs().sum(1 if ord == 1 else 2)
+    index = sums.argmax(1)
+    picked = nn.functional.one_hot(index, sums.shape[1]).to(jacobians.dtype)
+    samples = torch.arange(len(jacobians), device=jacobians.device)
+    if ord == 1:
+        return jacobians[samples, :, index].sign(), picked
+    return picked, jacobians[samples, index].sign()
+
+
+def _autograd_batch_size(x: Tensor, outputs: int) -> int:
+    """Points whose activations stay in cache on a CPU (64 for 3 x 32 x 32 images), more on a GPU, as
+    far as their Jacobians fit into memory."""
     elements = 1 << 20 if x.is_cuda else 64 * 3 * 32 * 32
-    return max(8, elements // x[0].numel())
+    fitting = max(1, _MATRIX_ELEMENTS // (outputs * x[0].numel()))
+    return min(fitting, max(8, elements // x[0].numel()))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from lipbounds.jacobian import jacobian_norms
+from lipbounds.jacobian import JacobianNorms
+from lipbounds.kinks import norms_beside_kinks
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def lower_bound_over(
     """Lower bound of the Lipschitz constant of ``model`` from all points of ``chunks`` (m, *input).
 
     One chunk is in memory at a time; sums are float64. The points are counted as often as they
-    come. Model and ``ord`` are as for :func:`lipbounds.jacobian.jacobian_norms`.
+    come. Model and ``ord`` are as for :func:`lipbounds.jacobian.jacobian_norms`; the model is copied and
+    checked once, at the first chunk.
 
     Raises
     ------
@@ -49,10 +51,12 @@ def lower_bound_over(
     """
     largest, total, squares, count = -math.inf, 0.0, 0.0, 0
     worst: Tensor | None = None
+    norms_at: JacobianNorms | None = None
     for chunk in chunks:
         if len(chunk) == 0:
             continue
-        norms = jacobian_norms(model, chunk, ord=ord)
+        norms_at = norms_at or JacobianNorms(model, chunk)
+        norms = norms_beside_kinks(norms_at, chunk, ord=ord, above=max(largest, 0.0))
         top, index = (value.item() for value in norms.max(0))
         total += norms.sum().item()
         squares += torch.dot(norms, norms).item()

@@ -3,12 +3,14 @@
 Source: Khromov & Singh, ICLR 2024, appendix S3 (C_alt.lower, table S3).
 """
 
-import copy
 import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from lipbounds.frozen import Frozen
+from lipbounds.soundness import check_outputs
 
 _SLICE_ELEMENTS = 1 << 22
 """Elements of the differences that are in memory at a time (32 MiB of float64)."""
@@ -39,14 +41,14 @@ def pairwise_lower_bound(model: nn.Module, x: Tensor, *, block: int = 1000) -> P
     Raises
     ------
     ValueError
-        For fewer than two distinct points, points or outputs that are not finite, and a block
-        below 1.
+        For fewer than two distinct points, points or outputs that are not finite, a block below 1, and
+        a model whose samples mix, that is random in eval mode or has no floating outputs.
     """
     if x.dim() < 2 or len(x) < 2:
         raise ValueError(f"x must be (n, *input) with n >= 2, not {tuple(x.shape)}")
     if block < 1:
         raise ValueError(f"block must be at least 1, not {block}")
-    outputs = float64_outputs(model, x, batch_size=block)
+    outputs = float64_outputs(model, x, batch_size=block, check=True)
     points = x.detach().to(outputs.device, torch.float64).flatten(1)
     if not (points.isfinite().all() and outputs.isfinite().all()):
         raise ValueError("some points or outputs are not finite; look at x and at the weights")
@@ -61,17 +63,21 @@ def pairwise_lower_bound(model: nn.Module, x: Tensor, *, block: int = 1000) -> P
     return PairwiseBound(search.value, *search.pair, count)
 
 
-def float64_outputs(model: nn.Module, x: Tensor, *, batch_size: int | None = None) -> Tensor:
+def float64_outputs(
+    model: nn.Module, x: Tensor, *, batch_size: int | None = None, check: bool = False
+) -> Tensor:
     """Outputs (n, K) of a float64 copy of ``model`` in eval mode at ``x`` (n, *input).
 
     On the device of ``x``, but on the CPU where a device has no float64. The model handed in stays
-    as it is.
+    as it is. With ``check``, ValueError where samples mix or calls differ.
     """
-    device = torch.device("cpu") if x.device.type == "mps" else x.device
-    exact = copy.deepcopy(model).eval().requires_grad_(False).to(device, torch.float64)
-    with torch.no_grad():
-        parts = x.detach().split(batch_size or len(x))
-        return torch.cat([exact(part.to(device, torch.float64)).flatten(1) for part in parts])
+    if x.device.type == "mps":
+        model, x = Frozen(model, x).module.to("cpu"), x.cpu()
+    exact = Frozen(model, x, torch.float64)
+    with torch.no_grad(), exact.computing(x.device):
+        if check:
+            check_outputs(exact, x)
+        return torch.cat([exact(part) for part in exact.chunks(x, batch_size or len(x))])
 
 
 class _Pairs:

@@ -6,13 +6,18 @@ at the data points of largest norm and stays within a ball around each.
 
 import copy
 import math
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lipbounds.jacobian import jacobian_norms
+from lipbounds.frozen import Frozen, in_half_precision
+from lipbounds.jacobian import JacobianNorms, leading_gradients
+from lipbounds.kinks import beside_kink, norms_beside_kinks
+from lipbounds.soundness import refuse_points
 
 Domain = tuple[float | Tensor, float | Tensor]
 
@@ -81,18 +86,24 @@ def search_lower_bound(
     more is gained. Where there is no gradient either, as with ReLU called as a function, that
     proposal is dropped. The second is a random step, in part along the last one that was successful.
     Lengths grow with success and shrink with failure. Every ten steps the worst quarter of the
-    searches restarts from where the best quarter is.
+    searches restarts from where the best quarter is. A winner on a kink, of which no neighbourhood has
+    the slope, gives way to a point beside it, some hundred roundings away.
     """
     _check(radius, starts, steps)
+    if in_half_precision(model, x):
+        x = x.to(torch.float32)
     box = _box(domain, x)
-    norms = jacobian_norms(model, x, ord=ord)
+    norms_at = JacobianNorms(model, x)
+    norms = norms_beside_kinks(norms_at, x, ord=ord)
     if not norms.isfinite().all():
         raise ValueError("the Jacobian norm is not finite at some of the points; look at the weights")
     order = norms.argsort(descending=True, stable=True).to(x.device)
     best = int(order[0])
     start_value = norms[best].item()
     chosen = order[torch.arange(starts, device=x.device) % len(order)]
-    search = _Search(model, x[chosen].detach(), norms.to(x.device)[chosen], radius, box, ord, seed)
+    guide = _guide(model, x)
+    values = norms.to(x.device)[chosen]
+    search = _Search(norms_at, guide, x[chosen].detach(), values, radius, box, ord, seed)
     for step in range(steps):
         search.move()
         if step % _RESHUFFLE == _RESHUFFLE - 1:
@@ -100,7 +111,9 @@ def search_lower_bound(
     winner = int(search.values.argmax())
     point = search.points[winner].clone()
     # alone, as anyone would check it: in another batch sums may be taken in another order
-    value = jacobian_norms(model, point.unsqueeze(0), ord=ord).item()
+    value = norms_at(point.unsqueeze(0), ord=ord).item()
+    if value > start_value:
+        point, value = beside_kink(norms_at, point, value, ord=ord, box=box, pull=search.ball(winner))
     if not value > start_value:
         value, point = start_value, x[best].detach().clone()
     return SearchResult(value, point, start_value, len(x) + search.evaluations + 1)
@@ -119,7 +132,8 @@ class _Search:
 
     def __init__(
         self,
-        model: nn.Module,
+        norms_at: JacobianNorms,
+        guide: Frozen,
         points: Tensor,
         values: Tensor,
         radius: float,
@@ -130,8 +144,8 @@ class _Search:
         self.points = points.clone()
         self.values = values.clone()
         self.evaluations = 0
-        self._model = copy.deepcopy(model).eval().requires_grad_(False)
-        self._guide = _smoothed(self._model)
+        self._norms_at = norms_at
+        self._guide = guide
         self._centers = points
         self._radius = radius
         self._box = box
@@ -168,7 +182,7 @@ class _Search:
     def _try(self, directions: Tensor, lengths: Tensor) -> Tensor:
         """Steps of ``lengths`` along unit ``directions`` where the norm grows; the next lengths."""
         proposals = self._confined(self.points + directions * _column(lengths, directions))
-        values = jacobian_norms(self._model, proposals, ord=self._ord).to(self.values.device)
+        values = self._norms_at(proposals, ord=self._ord).to(self.values.device)
         self.evaluations += len(proposals)
         better = values > self.values
         mask = _column(better, proposals).bool()
@@ -179,30 +193,20 @@ class _Search:
 
     def _confined(self, points: Tensor) -> Tensor:
         """Pulled into the ball, then into the box: that brings no point further from its center."""
-        way = points - self._centers
-        limit = self._radius * (1 - 8 * torch.finfo(points.dtype).eps)
-        lengths = torch.linalg.vector_norm(way.flatten(1), dim=1)
-        inside = self._centers + way * _column((limit / lengths).clamp(max=1), way)
+        inside = _into_ball(points, self._centers, self._radius)
         return inside if self._box is None else inside.clamp(*self._box)
+
+    def ball(self, number: int) -> Callable[[Tensor], Tensor]:
+        """Pulls points (n, *input) into the ball of one of the searches."""
+        center = self._centers[number : number + 1]
+        return lambda points: _into_ball(points, center, self._radius)
 
     def _ascent(self) -> Tensor:
         """Unit directions in which the Jacobian norm grows fastest, 0 where it does not change."""
-        points = self.points.clone().requires_grad_()
-        with torch.enable_grad():
-            outputs = self._guide(points).flatten(1)
-            rows = []
-            for output in outputs.sum(0).unbind():
-                (row,) = torch.autograd.grad(output, points, create_graph=True)
-                rows.append(row.flatten(1))
-            jacobians = torch.stack(rows, 1)
-            if not jacobians.requires_grad:
-                return torch.zeros_like(self.points)
-            left, right = _extreme_vectors(jacobians.detach(), self._ord)
-            total = torch.einsum("sk,skd,sd->", left, jacobians, right)
-            (gradient,) = torch.autograd.grad(total, points, allow_unused=True)
-        if gradient is None:
-            return torch.zeros_like(self.points)
-        return _unit(gradient.nan_to_num(0.0, 0.0, 0.0))
+        found = torch.zeros_like(self.points)
+        with suppress(RuntimeError):  # a backward pass without a derivative gives no direction
+            found = leading_gradients(self._guide, self.points, self._ord)
+        return _unit(found.nan_to_num(0.0, 0.0, 0.0))
 
 
 class _SmoothKink(nn.Module):
@@ -218,34 +222,30 @@ class _SmoothKink(nn.Module):
         return self._slope * x + (1 - self._slope) * scale * functional.softplus(x / scale)
 
 
-def _smoothed(model: nn.Module) -> nn.Module:
-    """A copy with gradients of the Jacobian: modules that are ReLU, leaky or not, get round kinks."""
-    copied = copy.deepcopy(model)
-    for parent in list(copied.modules()):
+def _guide(model: nn.Module, x: Tensor) -> Frozen:
+    """With gradients of the Jacobian: modules that are ReLU, leaky or not, get round kinks."""
+    guide = Frozen(model, x)
+    if guide.module is model:  # cannot be copied, nor changed then
+        return guide
+    guide.module = copy.deepcopy(guide.module)
+    for parent in list(guide.module.modules()):
         for name, module in list(parent.named_children()):
             if type(module) in (nn.ReLU, nn.LeakyReLU):
                 setattr(parent, name, _SmoothKink(getattr(module, "negative_slope", 0.0)))
-    return copied
-
-
-def _extreme_vectors(jacobians: Tensor, ord: float) -> tuple[Tensor, Tensor]:
-    """u (s, K) and v (s, d) with ``u^T J v`` the norm of each Jacobian (s, K, d)."""
-    if ord == 2:
-        left, _, right = torch.linalg.svd(jacobians, full_matrices=False)
-        return left[:, :, 0], right[:, 0]
-    sums = jacobians.abs().sum(1 if ord == 1 else 2)
-    index = sums.argmax(1)
-    picked = nn.functional.one_hot(index, sums.shape[1]).to(jacobians.dtype)
-    samples = torch.arange(len(jacobians), device=jacobians.device)
-    if ord == 1:
-        return jacobians[samples, :, index].sign(), picked
-    return picked, jacobians[samples, index].sign()
+    return guide
 
 
 def _unit(vectors: Tensor) -> Tensor:
     """Each sample over its 2-norm; zero stays zero."""
     norms = torch.linalg.vector_norm(vectors.flatten(1), dim=1)
     return vectors / _column(norms.clamp_min(torch.finfo(vectors.dtype).tiny), vectors)
+
+
+def _into_ball(points: Tensor, centers: Tensor, radius: float) -> Tensor:
+    way = points - centers
+    limit = radius * (1 - 8 * torch.finfo(points.dtype).eps)
+    lengths = torch.linalg.vector_norm(way.flatten(1), dim=1)
+    return centers + way * _column((limit / lengths).clamp(max=1), way)
 
 
 def _column(values: Tensor, like: Tensor) -> Tensor:
@@ -269,8 +269,7 @@ def _box(domain: Domain | None, x: Tensor) -> tuple[Tensor, Tensor] | None:
         raise ValueError(
             f"x must be (n, *input) with n >= 1 and floating, not {tuple(x.shape)} of {x.dtype}"
         )
-    if not x.isfinite().all():
-        raise ValueError("x has NaN or infinite entries")
+    refuse_points(x)
     if domain is None:
         return None
     low, high = (torch.as_tensor(end, dtype=x.dtype, device=x.device) for end in domain)
