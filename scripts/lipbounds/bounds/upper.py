@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from lipbounds.bounds.segments import CHAIN_BOUNDS, Tightening
-from lipbounds.graph import check, export
+from lipbounds.graph import Graph, Shape, check, export, plain
 from lipbounds.operator_norm import Kind
 from lipbounds.operators import Analysis, Layer, table
 
@@ -98,9 +98,7 @@ def upper_bound(
         raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
     if not radius > 0:
         raise ValueError(f"radius must be positive, not {radius!r}")
-    graph, _kept = export(
-        model, tuple(input_shape), table.OPERATORS.__contains__, table.MODULES
-    )
+    graph, _kept = _graph(model, tuple(input_shape))
     tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
     analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
     check(graph, model)
@@ -113,6 +111,14 @@ def upper_bound(
         layers=tuple(analysis.layers),
         method=_spelled(method, tighten),
     )
+
+
+def _graph(model: nn.Module, input_shape: Shape) -> tuple[Graph, nn.Module]:
+    """The graph, and the model that its operators need."""
+    found = plain(model, input_shape) if type(model) not in table.MODULES else None
+    if found is not None:
+        return found, model
+    return export(model, input_shape, table.OPERATORS.__contains__, table.MODULES)
 
 
 def _budget(method: str, budget: float | None) -> float:

@@ -21,6 +21,7 @@ from lipbounds.operators.table import (
     Joined,
     LayerConstant,
     Range,
+    Slopes,
 )
 from lipbounds.rounding import gamma, product_up, sqrt_up, sum_up, up
 
@@ -154,7 +155,7 @@ class Ranges:
         match behaviour:
             case LayerConstant(token=token) | Bounded(token=token):
                 found = min(found, token)
-            case Elementwise(input=source, slopes=slopes) if depth and slopes.largest < math.inf:
+            case Elementwise(input=source, slopes=slopes) if depth and self._passes_zero(source, slopes):
                 zero = node.run(_filled(node, {source: 0.0}), wide=True).abs().max().item()
                 inner = product_up([slopes.largest, self._token(source, depth - 1)])
                 found = min(found, sum_up([product_up([last, zero * (1 + 1e-12)]), inner]))
@@ -165,6 +166,11 @@ class Ranges:
                     size = _largest_token(offset) * (1 + 1e-9)
                     found = min(found, sum_up([product_up([gain, self._token(source, depth - 1)]), size]))
         return found
+
+    def _passes_zero(self, source: Node, slopes: Slopes) -> bool:
+        """Whether slopes that hold on the range of ``source`` hold on the way to 0."""
+        known = self._structural(source)
+        return slopes.largest < math.inf and known.low <= 0 <= known.high
 
     # Around the centre of the ball
 
