@@ -21,7 +21,8 @@ from tests.fuzz.trial import FAILURES, Outcome, kind_of_refusal, threads, tried 
 
 def described(case: Case, outcome: Outcome) -> str:
     """The source of a model and what became of it."""
-    asked = f"upper_bound(build(), {case.shape}, ord={case.ord}, radius={case.radius}, method={case.method!r})"
+    options = ", ".join(f"{name}={value!r}" for name, value in case.options.items())
+    asked = f"upper_bound(build(), {case.shape}, {options})"
     answer = f"bound {outcome.bound:.8g}, seen {outcome.seen:.8g}"
     lines = [f"# seed {case.seed}: {outcome.kind}, {answer}", f"# {asked}", case.source, outcome.said]
     return "\n".join(lines)

@@ -24,7 +24,7 @@ _NUMBERS = (0.25, -0.5, 0.5, 1.0, -1.5, 2.0, 3.0, -4.0, 10.0)
 """Exact in every floating type, so that a copy in float64 is the same function."""
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """A line that does not run, or leads to what is no value here."""
 
 
@@ -70,7 +70,7 @@ class Builder:
         """A value whose samples have one of these ranks, a late one rather than an early one."""
         found = [v for v in self.variables if not ranks or len(self.size(v)) in ranks]
         if not found:
-            raise Unfit
+            raise UnfitError
         return found[-1] if self.chance(0.6) else self.random.choice(found)
 
     def size(self, name: str) -> Shape:
@@ -134,7 +134,7 @@ class Builder:
             and value.abs().max().item() < 1e6
         )
         if not fit:
-            raise Unfit
+            raise UnfitError
         self.variables.append(name)
         return name
 
@@ -144,7 +144,7 @@ class Builder:
                 warnings.simplefilter("ignore")
                 exec(line, self.space)
         except Exception as error:
-            raise Unfit(str(error)) from error
+            raise UnfitError(str(error)) from error
 
     # Attempts that may fail
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tests.fuzz.builder import Builder, Shape, Unfit, names
+from tests.fuzz.builder import Builder, Shape, UnfitError, names
 from tests.fuzz.moves import ILLEGITIMATE, ORDINARY, endings, returned
 
 _SHAPES: tuple[Shape, ...] = ((1,), (3,), (4,), (2, 3), (3, 2), (4, 4), (2, 4, 4), (1, 3, 3), (4, 2, 2))
@@ -87,7 +87,7 @@ def _grow(b: Builder, *, illegitimate: bool) -> None:
         try:
             chosen(b)
             return
-        except Unfit:
+        except UnfitError:
             b.back_to(mark)
             b.traits, b.defaults = traits, defaults
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from tests.fuzz.builder import Builder, Unfit
+from tests.fuzz.builder import Builder, UnfitError
 
 Move = Callable[[Builder], object]
 ORDINARY: list[tuple[float, Move]] = []
@@ -28,28 +28,85 @@ def illegitimate(function: Move) -> Move:
 # Layers
 
 _ACTIVATIONS = (
-    "nn.ReLU()", "nn.ReLU(inplace=True)", "nn.LeakyReLU({n})", "nn.LeakyReLU({n}, inplace=True)",
-    "nn.ELU({n})", "nn.CELU({p})", "nn.SELU()", "nn.GELU()", "nn.GELU('tanh')", "nn.SiLU()", "nn.Mish()",
-    "nn.Sigmoid()", "nn.Tanh()", "nn.Softplus()", "nn.Softplus({p}, {p})", "nn.Softplus(-1.0, 30.0)",
-    "nn.Softsign()", "nn.Softshrink({p})", "nn.Hardshrink({n})", "nn.Tanhshrink()", "nn.Hardtanh(-0.5, {p})",
-    "nn.Hardsigmoid()", "nn.Hardswish()", "nn.Threshold({n}, {n})", "nn.Threshold(0.5, 0.5)", "nn.ReLU6()",
-    "nn.LogSigmoid()", "nn.PReLU(init={n})", "nn.RReLU()", "nn.Softmax(1)", "nn.LogSoftmax(-1)",
-    "nn.Softmin(-1)", "nn.GLU(1)",
-)  # fmt: skip
+    "nn.ReLU()",
+    "nn.ReLU(inplace=True)",
+    "nn.LeakyReLU({n})",
+    "nn.LeakyReLU({n}, inplace=True)",
+    "nn.ELU({n})",
+    "nn.CELU({p})",
+    "nn.SELU()",
+    "nn.GELU()",
+    "nn.GELU('tanh')",
+    "nn.SiLU()",
+    "nn.Mish()",
+    "nn.Sigmoid()",
+    "nn.Tanh()",
+    "nn.Softplus()",
+    "nn.Softplus({p}, {p})",
+    "nn.Softplus(-1.0, 30.0)",
+    "nn.Softsign()",
+    "nn.Softshrink({p})",
+    "nn.Hardshrink({n})",
+    "nn.Tanhshrink()",
+    "nn.Hardtanh(-0.5, {p})",
+    "nn.Hardsigmoid()",
+    "nn.Hardswish()",
+    "nn.Threshold({n}, {n})",
+    "nn.Threshold(0.5, 0.5)",
+    "nn.ReLU6()",
+    "nn.LogSigmoid()",
+    "nn.PReLU(init={n})",
+    "nn.RReLU()",
+    "nn.Softmax(1)",
+    "nn.LogSoftmax(-1)",
+    "nn.Softmin(-1)",
+    "nn.GLU(1)",
+)
 
 _FUNCTIONS = (
-    "F.relu({v})", "F.leaky_relu({v}, negative_slope={n})", "F.elu({v}, alpha={n})", "F.celu({v}, {n})",
-    "F.threshold({v}, {n}, {n})", "F.hardtanh({v}, -1.0, {p})", "F.softplus({v}, beta={n})",
-    "F.hardshrink({v}, {n})", "F.softshrink({v}, {p})", "F.rrelu({v}, {p}, 4.0)", "F.softsign({v})",
-    "F.prelu({v}, torch.full((1,), {n}, dtype={v}.dtype))", "torch.tanh({v})", "torch.sin({v} * {n})",
-    "torch.atan({v})", "torch.erf({v})", "torch.abs({v})", "{v}.clamp(-0.5, {p})", "{v}.clamp(min={n})",
-    "torch.clamp({v}, max={n})", "torch.cos({v}) * {n}", "torch.asinh({v})", "-{v}", "{v} / {n}",
-    "{n} - {v}", "torch.rsub({v}, {n}, alpha=2)", "torch.sub({v}, x.new_ones(()), alpha={n})", "{v} * {n}",
-    "{v}.mul({n}).add({n})", "torch.logaddexp({v}, -{v})", "{v}.round(decimals=0)", "torch.hypot({v}, {v})",
-    "{v}.detach()", "{v}.to(x.dtype)", "F.gelu({v}, approximate='tanh')", "F.dropout({v}, 0.5, self.training)",
-    "F.alpha_dropout({v}, 0.5, training=False)", "torch.nan_to_num({v})", "torch.relu({v} - {n})",
-    "F.logsigmoid({v})", "torch.sinc({v})", "torch.special.expit({v})",
-)  # fmt: skip
+    "F.relu({v})",
+    "F.leaky_relu({v}, negative_slope={n})",
+    "F.elu({v}, alpha={n})",
+    "F.celu({v}, {n})",
+    "F.threshold({v}, {n}, {n})",
+    "F.hardtanh({v}, -1.0, {p})",
+    "F.softplus({v}, beta={n})",
+    "F.hardshrink({v}, {n})",
+    "F.softshrink({v}, {p})",
+    "F.rrelu({v}, {p}, 4.0)",
+    "F.softsign({v})",
+    "F.prelu({v}, torch.full((1,), {n}, dtype={v}.dtype))",
+    "torch.tanh({v})",
+    "torch.sin({v} * {n})",
+    "torch.atan({v})",
+    "torch.erf({v})",
+    "torch.abs({v})",
+    "{v}.clamp(-0.5, {p})",
+    "{v}.clamp(min={n})",
+    "torch.clamp({v}, max={n})",
+    "torch.cos({v}) * {n}",
+    "torch.asinh({v})",
+    "-{v}",
+    "{v} / {n}",
+    "{n} - {v}",
+    "torch.rsub({v}, {n}, alpha=2)",
+    "torch.sub({v}, x.new_ones(()), alpha={n})",
+    "{v} * {n}",
+    "{v}.mul({n}).add({n})",
+    "torch.logaddexp({v}, -{v})",
+    "{v}.round(decimals=0)",
+    "torch.hypot({v}, {v})",
+    "{v}.detach()",
+    "{v}.to(x.dtype)",
+    "F.gelu({v}, approximate='tanh')",
+    "F.dropout({v}, 0.5, self.training)",
+    "F.alpha_dropout({v}, 0.5, training=False)",
+    "torch.nan_to_num({v})",
+    "torch.relu({v} - {n})",
+    "F.logsigmoid({v})",
+    "torch.sinc({v})",
+    "torch.special.expit({v})",
+)
 
 
 def filled(b: Builder, template: str, v: str) -> str:
@@ -80,15 +137,24 @@ def _called(b: Builder, layer: str, v: str) -> str:
 def dense(b: Builder) -> None:
     v = b.variable()
     n, out = b.size(v)[-1], b.whole(1, 5)
-    template = b.one([
-        "nn.Linear({n}, {o})", "nn.Linear({n}, {o}, bias=False)", "nn.utils.weight_norm(nn.Linear({n}, {o}))",
-        "nn.utils.parametrizations.weight_norm(nn.Linear({n}, {o}))", "nn.LayerNorm({n})",
-        "nn.utils.spectral_norm(nn.Linear({n}, {o}))", "nn.RMSNorm({n}, eps=0.25)", "nn.Identity()",
-        "nn.utils.parametrizations.spectral_norm(nn.Linear({n}, {o}))", "nn.Dropout(0.5)",
-        "nn.utils.parametrizations.orthogonal(nn.Linear({n}, {o}))", "nn.LayerNorm({n}, eps=0.5)",
-        "nn.Sequential(nn.Linear({n}, {o}), nn.Tanh(), nn.Linear({o}, {n}))",
-        "nn.LayerNorm({n}, elementwise_affine=False)",
-    ])  # fmt: skip
+    template = b.one(
+        [
+            "nn.Linear({n}, {o})",
+            "nn.Linear({n}, {o}, bias=False)",
+            "nn.utils.weight_norm(nn.Linear({n}, {o}))",
+            "nn.utils.parametrizations.weight_norm(nn.Linear({n}, {o}))",
+            "nn.LayerNorm({n})",
+            "nn.utils.spectral_norm(nn.Linear({n}, {o}))",
+            "nn.RMSNorm({n}, eps=0.25)",
+            "nn.Identity()",
+            "nn.utils.parametrizations.spectral_norm(nn.Linear({n}, {o}))",
+            "nn.Dropout(0.5)",
+            "nn.utils.parametrizations.orthogonal(nn.Linear({n}, {o}))",
+            "nn.LayerNorm({n}, eps=0.5)",
+            "nn.Sequential(nn.Linear({n}, {o}), nn.Tanh(), nn.Linear({o}, {n}))",
+            "nn.LayerNorm({n}, elementwise_affine=False)",
+        ]
+    )
     layer = b.layer(template.replace("{n}", str(n)).replace("{o}", str(out)))
     if "Norm(" in template and "False" not in template:
         b.arrange(f"nn.init.normal_({layer}.weight)")
@@ -105,22 +171,34 @@ def channels(b: Builder) -> None:
     k, s, p, d, out = b.whole(1, 3), b.whole(1, 2), b.whole(0, 1), b.whole(1, 2), b.whole(1, 3)
     mode = b.one(["zeros", "zeros", "circular", "reflect", "replicate"])
     half = min(p, k // 2)
-    template = b.one([
-        f"nn.Conv{axes}d({c}, {out}, {k}, stride={s}, padding={p}, dilation={d}, padding_mode='{mode}')",
-        f"nn.Conv{axes}d({c}, {c * out}, {k}, padding='same', groups={c})",
-        f"nn.utils.weight_norm(nn.Conv{axes}d({c}, {out}, {k}))",
-        f"nn.utils.parametrizations.spectral_norm(nn.Conv{axes}d({c}, {out}, {k}, padding={p}))",
-        f"nn.ConvTranspose{axes}d({c}, {out}, {k}, stride={s}, padding={half}, output_padding={s - 1})",
-        f"nn.MaxPool{axes}d({k}, {s}, {half}, {d}, ceil_mode={b.chance(0.3)})",
-        f"nn.AvgPool{axes}d({k}, {s}, {half}, ceil_mode={b.chance(0.3)}, count_include_pad={b.chance(0.5)})",
-        f"nn.AdaptiveAvgPool{axes}d({out})", f"nn.AdaptiveMaxPool{axes}d({out})",
-        f"nn.LPPool{axes}d(2, {k})", f"nn.GroupNorm({c}, {c}, eps=0.25)", f"nn.GroupNorm(1, {c})",
-        f"nn.InstanceNorm{axes}d({c}, affine=True)", f"nn.Dropout{axes}d(0.5)",
-        f"nn.InstanceNorm{axes}d({c}, track_running_stats=True)",
-        f"nn.Upsample(scale_factor=2, mode='{'nearest' if axes == 1 or b.chance(0.5) else 'bilinear'}')",
-        f"nn.ReflectionPad{axes}d(1)", f"nn.ConstantPad{axes}d(1, {b.number()})", f"nn.CircularPad{axes}d(1)",
-        f"nn.ReplicationPad{axes}d({p})",
-    ])  # fmt: skip
+    resampling = "nearest" if axes == 1 or b.chance(0.5) else "bilinear"
+    template = b.one(
+        [
+            f"nn.Conv{axes}d({c}, {out}, {k}, stride={s}, padding={p}, dilation={d}, "
+            f"padding_mode='{mode}')",
+            f"nn.Conv{axes}d({c}, {c * out}, {k}, padding='same', groups={c})",
+            f"nn.utils.weight_norm(nn.Conv{axes}d({c}, {out}, {k}))",
+            f"nn.utils.parametrizations.spectral_norm(nn.Conv{axes}d({c}, {out}, {k}, padding={p}))",
+            f"nn.ConvTranspose{axes}d({c}, {out}, {k}, stride={s}, padding={half}, "
+            f"output_padding={s - 1})",
+            f"nn.MaxPool{axes}d({k}, {s}, {half}, {d}, ceil_mode={b.chance(0.3)})",
+            f"nn.AvgPool{axes}d({k}, {s}, {half}, ceil_mode={b.chance(0.3)}, "
+            f"count_include_pad={b.chance(0.5)})",
+            f"nn.AdaptiveAvgPool{axes}d({out})",
+            f"nn.AdaptiveMaxPool{axes}d({out})",
+            f"nn.LPPool{axes}d(2, {k})",
+            f"nn.GroupNorm({c}, {c}, eps=0.25)",
+            f"nn.GroupNorm(1, {c})",
+            f"nn.InstanceNorm{axes}d({c}, affine=True)",
+            f"nn.Dropout{axes}d(0.5)",
+            f"nn.InstanceNorm{axes}d({c}, track_running_stats=True)",
+            f"nn.Upsample(scale_factor=2, mode='{resampling}')",
+            f"nn.ReflectionPad{axes}d(1)",
+            f"nn.ConstantPad{axes}d(1, {b.number()})",
+            f"nn.CircularPad{axes}d(1)",
+            f"nn.ReplicationPad{axes}d({p})",
+        ]
+    )
     _called(b, b.layer(template), v)
 
 
@@ -148,7 +226,7 @@ def attention(b: Builder) -> None:
                 f"F.scaled_dot_product_attention({v}, {v}, {v}, is_causal=True)",
                 f"torch.softmax({v} @ {v}.mT, -1) @ {v}",
             ]
-        )  # fmt: skip
+        )
     )
 
 
@@ -156,7 +234,7 @@ def attention(b: Builder) -> None:
 def recurrent(b: Builder) -> None:
     v = b.variable(2)
     if b.size(v)[0] > 3:
-        raise Unfit
+        raise UnfitError
     kind = b.one(["GRU", "LSTM", "RNN"])
     b.let(f"{b.layer(f'nn.{kind}({b.size(v)[-1]}, 2, batch_first=True)')}({v})[0]")
 
@@ -176,36 +254,84 @@ def subclass(b: Builder) -> None:
     """A layer of a subclass that does something else than its parent."""
     v = b.variable()
     name = b.fresh("Own")
-    body = b.one([
-        "return {n} * super().forward(input)", "return super().forward(input) + {n} * input.sum(-1, keepdim=True)",
-        "return super().forward({n} * input).abs_()",
-    ])  # fmt: skip
+    body = b.one(
+        [
+            "return {n} * super().forward(input)",
+            "return super().forward(input) + {n} * input.sum(-1, keepdim=True)",
+            "return super().forward({n} * input).abs_()",
+        ]
+    )
     parent = b.one(["Linear", "ReLU", "Tanh", "Identity", "LayerNorm", "Softsign", "Hardtanh"])
     b.helper(f"class {name}(nn.{parent}):\n    def forward(self, input):\n        {filled(b, body, v)}")
     n = b.size(v)[-1]
     sizes = {"Linear": f"{n}, 2", "LayerNorm": f"{n}"}
-    b.let(f"{b.layer(f'{name}({sizes.get(parent, str())})')}({v})")
+    layer = b.layer(f"{name}({sizes.get(parent, '')})")
+    b.let(f"{layer}({v})")
 
 
 # Views and writes
 
 _VIEWS = (
-    "{v}[:, {a}:{b}]", "{v}.select(1, {a})", "{v}.narrow(1, {a}, 1)", "{v}.view({v}.size(0), -1)",
-    "{v}.reshape({v}.size(0), -1)", "{v}.transpose(1, -1)", "{v}.flatten(1)", "{v}.unsqueeze(1)",
-    "{v}.chunk(2, 1)[0]", "{v}.unbind(1)[{a}]", "{v}.split(1, 1)[{a}]", "{v}[..., {a}]", "{v}[:, ::2]",
-    "torch.swapaxes({v}, 1, -1)", "{v}.movedim(-1, 1)", "{v}.squeeze(1)", "{v}.view_as({v})", "{v}[...]",
-    "{v}.diagonal(0, -2, -1)", "{v}.expand_as({v})", "{v}.detach()", "{v}.T.T", "{v}.unfold(-1, 1, 1)",
-    "nn.Flatten()({v})", "nn.Identity()({v})", "F.dropout({v}, 0.5, False)", "{v}.contiguous()", "{v}.data",
-    "{v}.to({v}.dtype)", "{v}.as_strided({v}.shape, {v}.stride())", "{v}[:, [{a}]]", "{v}.clone()",
-)  # fmt: skip
+    "{v}[:, {a}:{b}]",
+    "{v}.select(1, {a})",
+    "{v}.narrow(1, {a}, 1)",
+    "{v}.view({v}.size(0), -1)",
+    "{v}.reshape({v}.size(0), -1)",
+    "{v}.transpose(1, -1)",
+    "{v}.flatten(1)",
+    "{v}.unsqueeze(1)",
+    "{v}.chunk(2, 1)[0]",
+    "{v}.unbind(1)[{a}]",
+    "{v}.split(1, 1)[{a}]",
+    "{v}[..., {a}]",
+    "{v}[:, ::2]",
+    "torch.swapaxes({v}, 1, -1)",
+    "{v}.movedim(-1, 1)",
+    "{v}.squeeze(1)",
+    "{v}.view_as({v})",
+    "{v}[...]",
+    "{v}.diagonal(0, -2, -1)",
+    "{v}.expand_as({v})",
+    "{v}.detach()",
+    "{v}.T.T",
+    "{v}.unfold(-1, 1, 1)",
+    "nn.Flatten()({v})",
+    "nn.Identity()({v})",
+    "F.dropout({v}, 0.5, False)",
+    "{v}.contiguous()",
+    "{v}.data",
+    "{v}.to({v}.dtype)",
+    "{v}.as_strided({v}.shape, {v}.stride())",
+    "{v}[:, [{a}]]",
+    "{v}.clone()",
+)
 
 _WRITES = (
-    "{w}.mul_({n})", "{w}.add_({n})", "{w}.relu_()", "{w} *= {n}", "{w} += {n}", "{w}.clamp_(min={n})",
-    "{w}.tanh_()", "{w}.zero_()", "{w}.fill_({n})", "{w}.neg_()", "{w}[:] = {n} * {w}.flip(-1)", "{w}.sub_(2 * {w})",
-    "F.relu({w}, inplace=True)", "F.leaky_relu_({w}, {n})", "torch.sigmoid({w}, out={w})", "{w}.abs_()",
-    "{w}[:, 0] = {n}", "{w}[:, -1] *= {n}", "{w}.copy_({w}.flip(1))", "{w}.square_()", "{w}.div_({n})",
-    "{w}.masked_fill_(torch.arange({w}.size(-1)) > 0, {n})", "{w}.data.mul_({n})", "F.elu({w}, {n}, True)",
-)  # fmt: skip
+    "{w}.mul_({n})",
+    "{w}.add_({n})",
+    "{w}.relu_()",
+    "{w} *= {n}",
+    "{w} += {n}",
+    "{w}.clamp_(min={n})",
+    "{w}.tanh_()",
+    "{w}.zero_()",
+    "{w}.fill_({n})",
+    "{w}.neg_()",
+    "{w}[:] = {n} * {w}.flip(-1)",
+    "{w}.sub_(2 * {w})",
+    "F.relu({w}, inplace=True)",
+    "F.leaky_relu_({w}, {n})",
+    "torch.sigmoid({w}, out={w})",
+    "{w}.abs_()",
+    "{w}[:, 0] = {n}",
+    "{w}[:, -1] *= {n}",
+    "{w}.copy_({w}.flip(1))",
+    "{w}.square_()",
+    "{w}.div_({n})",
+    "{w}.masked_fill_(torch.arange({w}.size(-1)) > 0, {n})",
+    "{w}.data.mul_({n})",
+    "F.elu({w}, {n}, True)",
+)
 
 
 @move(4)
@@ -226,7 +352,7 @@ def written_view(b: Builder) -> None:
     if b.chance(0.5):
         try:
             b.admit(view)
-        except Unfit:
+        except UnfitError:
             return
 
 
@@ -236,8 +362,18 @@ def kept_then_changed(b: Builder) -> None:
     v = b.variable()
     h = b.let(b.one([f"{v} * 2", f"torch.tanh({v})", f"{v} + 1", f"F.relu({v})"]))
     b.do(f"kept = [{h}]")
-    b.do(b.one([f"{h} += {b.number()} * {v}", f"{h}.add_({v}, alpha={b.number()})", f"{h}[:, 0] += {v}[:, -1]",
-                f"{h}.mul_({b.number()})", f"{h}.lerp_({v}, 0.25)", f"{h}.addcmul_({h}, {h}.new_ones(()))"]))  # fmt: skip
+    b.do(
+        b.one(
+            [
+                f"{h} += {b.number()} * {v}",
+                f"{h}.add_({v}, alpha={b.number()})",
+                f"{h}[:, 0] += {v}[:, -1]",
+                f"{h}.mul_({b.number()})",
+                f"{h}.lerp_({v}, 0.25)",
+                f"{h}.addcmul_({h}, {h}.new_ones(()))",
+            ]
+        )
+    )
     b.do(f"kept.append({h})")
     b.let(
         b.one(["torch.cat(kept, 1)", "torch.stack(kept, 1)", "kept[0] + kept[1]", "torch.hstack(kept)"])
@@ -252,8 +388,14 @@ def filled_buffer(b: Builder) -> None:
     extra = b.whole(0, 2)
     out = b.fresh("v")
     shape = ", ".join(map(str, (size[0] + extra, *size[1:])))
-    maker = b.one(["torch.zeros({b}, {s}, dtype={v}.dtype)", "{v}.new_zeros({b}, {s})", "{v}.new_ones(({b}, {s}))",
-                   "torch.empty({b}, {s}, dtype={v}.dtype).fill_(2.0)"])  # fmt: skip
+    maker = b.one(
+        [
+            "torch.zeros({b}, {s}, dtype={v}.dtype)",
+            "{v}.new_zeros({b}, {s})",
+            "{v}.new_ones(({b}, {s}))",
+            "torch.empty({b}, {s}, dtype={v}.dtype).fill_(2.0)",
+        ]
+    )
     b.do(f"{out} = " + maker.replace("{b}", f"{v}.size(0)").replace("{s}", shape).replace("{v}", v))
     start = b.whole(0, extra)
     end = start + size[0]
@@ -272,7 +414,7 @@ def filled_buffer(b: Builder) -> None:
                 f"{out}.index_copy_(1, torch.arange({size[0]}), {v})",
                 f"{out}[..., :1] = {v}[:, :1, ..., :1]",
             ]
-        )  # fmt: skip
+        )
     )
     b.admit(out)
 
@@ -280,53 +422,145 @@ def filled_buffer(b: Builder) -> None:
 # Moves of entries, and joins
 
 _MOVED = (
-    "torch.cat([{v}, {w}], 1)", "torch.stack([{v}, {w}], 1)", "torch.stack(({v}, {v}, 2 * {v}), -1)",
-    "{v}.unsqueeze(1).expand(-1, 3, *{v}.shape[1:])", "{v}.repeat(1, 2, *[1] * ({v}.dim() - 2))",
-    "{v}.repeat_interleave(2, 1)", "torch.tile({v}, (1, 2) + (1,) * ({v}.dim() - 2))", "{v}.flip(-1)",
-    "torch.roll({v}, 1, -1)", "torch.roll({v}, (1, 1), (1, -1))", "{v}[:, [0, -1, 0]]", "{v}[..., [0, 0]]",
-    "{v}.index_select(1, torch.tensor([0, 0]))", "{v}.permute(0, *range({v}.dim() - 1, 0, -1))",
-    "{v}.transpose(1, -1)", "{v}.flatten(1)", "{v}.unsqueeze(-1)", "{v}.squeeze(-1)", "{v}[:, None]",
-    "{v}.view({v}.size(0), 1, -1)", "{v}.reshape({v}.shape[0], -1, 1)", "{v}.unfold(-1, 2, 1)",
-    "F.pad({v}, (1, 0))", "F.pad({v}, (0, 1), value={n})", "F.pad({v}, (-1, 2))", "{v}.tril()", "{v}.triu(1)",
-    "torch.diag_embed({v})", "{v}.diagonal(0, 1, -1)", "torch.rot90({v}, 1, (1, -1))", "{v}[:, ::2]",
-    "torch.stack({v}.unbind(1), -1)", "torch.cat({v}.chunk(2, 1)[::-1], 1)", "{v}.movedim(1, -1)",
-    "{v}.gather(1, torch.zeros_like({v}[:, :1], dtype=torch.long))", "{v}[:, torch.tensor([True] * {v}.shape[1])]",
-    "torch.where(torch.arange({v}.shape[-1]) > 0, {v}, {w})", "torch.where(torch.arange({v}.shape[-1]) > 0, {v}, {n})",
-    "{v}.masked_fill(torch.arange({v}.shape[-1]) > 0, {n})", "{v} + {w}[:, :1]", "{v} - {w}", "{v} + {n} * {w}",
-    "torch.add({v}, {w}, alpha={n})", "torch.maximum({v}, {w})", "torch.min({v}, {w})", "torch.max({v}, {v}.new_full((), {n}))",
-    "torch.cat([{v}, torch.ones_like({v}[:, :1])], 1)", "torch.lerp({v}, {w}, 0.25)", "torch.dstack([{v}, {w}])",
-    "torch.slice_scatter({v}, {n} * {v}[:, :1], 1, 0, 1)", "torch.select_scatter({v}, {v}[:, -1] * 2, 1, 0)",
-    "torch.meshgrid(x.new_ones(2), x.new_ones(1), indexing='ij')[0][0] * {v}[..., :1]", "F.pixel_shuffle({v}, 2)",
-    "{v}.scatter(1, torch.zeros_like({v}[:, :1], dtype=torch.long), {n})", "{v}.index_fill(1, torch.tensor([0]), {n})",
-    "{v} * x.new_ones(5, 1, 1, 1)[0, 0]", "torch.broadcast_to({v}[:, :1], {v}.shape)", "torch.column_stack([{v}, {w}])",
-    "torch.take_along_dim({v}, torch.zeros_like({v}[:, :1], dtype=torch.long), 1)", "{v}.swapaxes(1, -1).flip(1)",
-)  # fmt: skip
+    "torch.cat([{v}, {w}], 1)",
+    "torch.stack([{v}, {w}], 1)",
+    "torch.stack(({v}, {v}, 2 * {v}), -1)",
+    "{v}.unsqueeze(1).expand(-1, 3, *{v}.shape[1:])",
+    "{v}.repeat(1, 2, *[1] * ({v}.dim() - 2))",
+    "{v}.repeat_interleave(2, 1)",
+    "torch.tile({v}, (1, 2) + (1,) * ({v}.dim() - 2))",
+    "{v}.flip(-1)",
+    "torch.roll({v}, 1, -1)",
+    "torch.roll({v}, (1, 1), (1, -1))",
+    "{v}[:, [0, -1, 0]]",
+    "{v}[..., [0, 0]]",
+    "{v}.index_select(1, torch.tensor([0, 0]))",
+    "{v}.permute(0, *range({v}.dim() - 1, 0, -1))",
+    "{v}.transpose(1, -1)",
+    "{v}.flatten(1)",
+    "{v}.unsqueeze(-1)",
+    "{v}.squeeze(-1)",
+    "{v}[:, None]",
+    "{v}.view({v}.size(0), 1, -1)",
+    "{v}.reshape({v}.shape[0], -1, 1)",
+    "{v}.unfold(-1, 2, 1)",
+    "F.pad({v}, (1, 0))",
+    "F.pad({v}, (0, 1), value={n})",
+    "F.pad({v}, (-1, 2))",
+    "{v}.tril()",
+    "{v}.triu(1)",
+    "torch.diag_embed({v})",
+    "{v}.diagonal(0, 1, -1)",
+    "torch.rot90({v}, 1, (1, -1))",
+    "{v}[:, ::2]",
+    "torch.stack({v}.unbind(1), -1)",
+    "torch.cat({v}.chunk(2, 1)[::-1], 1)",
+    "{v}.movedim(1, -1)",
+    "{v}.gather(1, torch.zeros_like({v}[:, :1], dtype=torch.long))",
+    "{v}[:, torch.tensor([True] * {v}.shape[1])]",
+    "torch.where(torch.arange({v}.shape[-1]) > 0, {v}, {w})",
+    "torch.where(torch.arange({v}.shape[-1]) > 0, {v}, {n})",
+    "{v}.masked_fill(torch.arange({v}.shape[-1]) > 0, {n})",
+    "{v} + {w}[:, :1]",
+    "{v} - {w}",
+    "{v} + {n} * {w}",
+    "torch.add({v}, {w}, alpha={n})",
+    "torch.maximum({v}, {w})",
+    "torch.min({v}, {w})",
+    "torch.max({v}, {v}.new_full((), {n}))",
+    "torch.cat([{v}, torch.ones_like({v}[:, :1])], 1)",
+    "torch.lerp({v}, {w}, 0.25)",
+    "torch.dstack([{v}, {w}])",
+    "torch.slice_scatter({v}, {n} * {v}[:, :1], 1, 0, 1)",
+    "torch.select_scatter({v}, {v}[:, -1] * 2, 1, 0)",
+    "torch.meshgrid(x.new_ones(2), x.new_ones(1), indexing='ij')[0][0] * {v}[..., :1]",
+    "F.pixel_shuffle({v}, 2)",
+    "{v}.scatter(1, torch.zeros_like({v}[:, :1], dtype=torch.long), {n})",
+    "{v}.index_fill(1, torch.tensor([0]), {n})",
+    "{v} * x.new_ones(5, 1, 1, 1)[0, 0]",
+    "torch.broadcast_to({v}[:, :1], {v}.shape)",
+    "torch.column_stack([{v}, {w}])",
+    "torch.take_along_dim({v}, torch.zeros_like({v}[:, :1], dtype=torch.long), 1)",
+    "{v}.swapaxes(1, -1).flip(1)",
+)
 
 _REDUCTIONS = (
-    "{v}.sum(1, keepdim=True)", "{v}.mean(-1, keepdim=True)", "{v}.cumsum(1)", "{v}.logsumexp(-1, keepdim=True)",
-    "{v}.norm(dim=-1, keepdim=True)", "torch.linalg.vector_norm({v}, {p}, -1, keepdim=True)", "{v}.amax(1, keepdim=True)",
-    "{v}.max(-1, keepdim=True)[0]", "{v}.min(1, keepdim=True).values", "{v}.sort(1)[0]", "{v}.sort(-1, descending=True).values",
-    "{v}.topk(1, 1).values", "{v}.median(1, keepdim=True)[0]", "{v}.kthvalue(1, -1, keepdim=True)[0]",
-    "torch.softmax({v}, 1)", "torch.log_softmax({n} * {v}, -1)", "F.normalize({v}, dim=-1, eps=0.5)",
-    "F.normalize({v}, p=1, dim=1, eps=0.5)", "{v}.std(-1, keepdim=True)", "{v}.var(-1, keepdim=True)",
-    "{v}.flatten(1).sum(1, keepdim=True)", "{v}.diff(dim=1)", "{v}.cummax(1)[0]", "{v} - {v}.mean(-1, keepdim=True)",
-    "torch.einsum('b...->b...', {v})", "{v}.norm(p=1, dim=1, keepdim=True)", "{v}.abs().pow(1.5).sum(1, keepdim=True)",
-    "F.avg_pool1d({v}, 1)", "torch.cdist({v}, {v})", "{v}.prod(1, keepdim=True)", "F.local_response_norm({v}, 2)",
-)  # fmt: skip
+    "{v}.sum(1, keepdim=True)",
+    "{v}.mean(-1, keepdim=True)",
+    "{v}.cumsum(1)",
+    "{v}.logsumexp(-1, keepdim=True)",
+    "{v}.norm(dim=-1, keepdim=True)",
+    "torch.linalg.vector_norm({v}, {p}, -1, keepdim=True)",
+    "{v}.amax(1, keepdim=True)",
+    "{v}.max(-1, keepdim=True)[0]",
+    "{v}.min(1, keepdim=True).values",
+    "{v}.sort(1)[0]",
+    "{v}.sort(-1, descending=True).values",
+    "{v}.topk(1, 1).values",
+    "{v}.median(1, keepdim=True)[0]",
+    "{v}.kthvalue(1, -1, keepdim=True)[0]",
+    "torch.softmax({v}, 1)",
+    "torch.log_softmax({n} * {v}, -1)",
+    "F.normalize({v}, dim=-1, eps=0.5)",
+    "F.normalize({v}, p=1, dim=1, eps=0.5)",
+    "{v}.std(-1, keepdim=True)",
+    "{v}.var(-1, keepdim=True)",
+    "{v}.flatten(1).sum(1, keepdim=True)",
+    "{v}.diff(dim=1)",
+    "{v}.cummax(1)[0]",
+    "{v} - {v}.mean(-1, keepdim=True)",
+    "torch.einsum('b...->b...', {v})",
+    "{v}.norm(p=1, dim=1, keepdim=True)",
+    "{v}.abs().pow(1.5).sum(1, keepdim=True)",
+    "F.avg_pool1d({v}, 1)",
+    "torch.cdist({v}, {v})",
+    "{v}.prod(1, keepdim=True)",
+    "F.local_response_norm({v}, 2)",
+)
 
 _PRODUCTS = (
-    "{v} * {w}", "{v} * {v}", "{v}.square()", "{v} ** 2", "{v} ** 3", "({v} + {n}).pow(2)", "torch.exp({v})",
-    "torch.exp(-{v}.square())", "{v} / (1 + {v}.abs())", "{v} / (2 + {w}.square())", "1 / (1 + torch.exp({v}))",
-    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5)", "{v} / {v}.norm(dim=-1, keepdim=True).clamp(0.5, 1.0)",
-    "{v} * torch.sigmoid({w})", "{v} * {w}.sum(-1, keepdim=True)", "torch.addcmul({v}, {v}, {w}, value={n})",
-    "torch.log(1 + {v}.square())", "torch.log1p({v}.abs())", "torch.sqrt({v}.square() + 0.25)", "{v}.expm1()",
-    "torch.rsqrt({v}.square() + 0.5)", "torch.pow(2.0, {v})", "({v} + 4.0).reciprocal()", "{v}.unsqueeze(-1) * {v}.unsqueeze(-2)",
-    "{v} * {v}.detach()", "torch.tanh({v}) * torch.tanh({w})", "{v} * {v}.flip(1)", "{v} @ {v}.mT", "{v}.mT @ {v}",
-    "torch.einsum('bi,bj->bij', {v}, {w})", "torch.einsum('bi,bi->b', {v}, {v})[:, None]", "{v} @ {w}.mT",
-    "{v}.abs().sqrt()", "F.cosine_similarity({v}, {w}, dim=-1)[:, None]", "torch.sinh({v})", "{v}.abs() ** 1.5",
-    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5).transpose(1, 2)", "(1 + {v}.abs()).log()", "torch.softmax({v}, -1) * {v}",
-    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5).view({v}.size(0), 1, -1)", "({v} * {n}).exp() / ({v} * {n}).exp().sum(-1, keepdim=True)",
-)  # fmt: skip
+    "{v} * {w}",
+    "{v} * {v}",
+    "{v}.square()",
+    "{v} ** 2",
+    "{v} ** 3",
+    "({v} + {n}).pow(2)",
+    "torch.exp({v})",
+    "torch.exp(-{v}.square())",
+    "{v} / (1 + {v}.abs())",
+    "{v} / (2 + {w}.square())",
+    "1 / (1 + torch.exp({v}))",
+    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5)",
+    "{v} / {v}.norm(dim=-1, keepdim=True).clamp(0.5, 1.0)",
+    "{v} * torch.sigmoid({w})",
+    "{v} * {w}.sum(-1, keepdim=True)",
+    "torch.addcmul({v}, {v}, {w}, value={n})",
+    "torch.log(1 + {v}.square())",
+    "torch.log1p({v}.abs())",
+    "torch.sqrt({v}.square() + 0.25)",
+    "{v}.expm1()",
+    "torch.rsqrt({v}.square() + 0.5)",
+    "torch.pow(2.0, {v})",
+    "({v} + 4.0).reciprocal()",
+    "{v}.unsqueeze(-1) * {v}.unsqueeze(-2)",
+    "{v} * {v}.detach()",
+    "torch.tanh({v}) * torch.tanh({w})",
+    "{v} * {v}.flip(1)",
+    "{v} @ {v}.mT",
+    "{v}.mT @ {v}",
+    "torch.einsum('bi,bj->bij', {v}, {w})",
+    "torch.einsum('bi,bi->b', {v}, {v})[:, None]",
+    "{v} @ {w}.mT",
+    "{v}.abs().sqrt()",
+    "F.cosine_similarity({v}, {w}, dim=-1)[:, None]",
+    "torch.sinh({v})",
+    "{v}.abs() ** 1.5",
+    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5).transpose(1, 2)",
+    "(1 + {v}.abs()).log()",
+    "torch.softmax({v}, -1) * {v}",
+    "{v} / {v}.norm(dim=-1, keepdim=True).clamp_min(0.5).view({v}.size(0), 1, -1)",
+    "({v} * {n}).exp() / ({v} * {n}).exp().sum(-1, keepdim=True)",
+)
 
 
 def _templates(templates: tuple[str, ...]) -> Move:
@@ -380,7 +614,7 @@ def products_by_constants(b: Builder) -> None:
                 f"torch.inner({v}, {w}.t())",
                 f"{v} @ {w}[:, 0].expand({out}, -1).t()",
             ]
-        )  # fmt: skip
+        )
     )
 
 
@@ -401,7 +635,7 @@ def convolution_by_hand(b: Builder) -> None:
                 f"F.conv{axes}d(input={v}, weight={w}, dilation=2, padding=2)",
                 f"F.conv_transpose{axes}d({v}, {w}.transpose(0, 1), stride=2, dilation=2, padding=1)",
             ]
-        )  # fmt: skip
+        )
     )
 
 
@@ -409,18 +643,20 @@ def convolution_by_hand(b: Builder) -> None:
 def constant_norms(b: Builder) -> None:
     """Normalisations by hand, with constants that a rule may drop."""
     v = b.variable()
-    n = b.size(v)[-1]
+    n, c = b.size(v)[-1], b.size(v)[0]
+    full = f"torch.full(({n},), {b.number()}, dtype={v}.dtype)"
+    variance = f"torch.full(({c},), 2.0, dtype={v}.dtype)"
     b.let(
         b.one(
             [
-                f"F.layer_norm({v}, ({n},), None, torch.full(({n},), {b.number()}, dtype={v}.dtype), 1.0)",
-                f"F.layer_norm({v}, ({n},), torch.full(({n},), {b.number()}, dtype={v}.dtype))",
+                f"F.layer_norm({v}, ({n},), None, {full}, 1.0)",
+                f"F.layer_norm({v}, ({n},), {full})",
                 f"F.rms_norm({v}, ({n},), eps=1.0)",
                 f"F.group_norm({v}, 1, eps=0.5)",
-                f"F.batch_norm({v}, torch.zeros({b.size(v)[0]}, dtype={v}.dtype), torch.full(({b.size(v)[0]},), 2.0, dtype={v}.dtype))",
+                f"F.batch_norm({v}, torch.zeros({c}, dtype={v}.dtype), {variance})",
                 f"F.instance_norm({v}, eps=0.5)",
             ]
-        )  # fmt: skip
+        )
     )
 
 
@@ -459,12 +695,15 @@ def default_of_forward(b: Builder) -> None:
 
 
 _HOOKS = (
-    "register_forward_hook(lambda m, i, o: {n} * o)", "register_forward_hook(lambda m, i, o: o.mul_({n}))",
-    "register_forward_pre_hook(lambda m, i: ({n} * i[0],))", "register_forward_pre_hook(lambda m, i: {n} * i[0])",
-    "register_forward_hook(lambda m, i, o: o + {n} * i[0].sum(-1, keepdim=True))", "register_forward_hook(lambda m, i, o: None)",
+    "register_forward_hook(lambda m, i, o: {n} * o)",
+    "register_forward_hook(lambda m, i, o: o.mul_({n}))",
+    "register_forward_pre_hook(lambda m, i: ({n} * i[0],))",
+    "register_forward_pre_hook(lambda m, i: {n} * i[0])",
+    "register_forward_hook(lambda m, i, o: o + {n} * i[0].sum(-1, keepdim=True))",
+    "register_forward_hook(lambda m, i, o: None)",
     "register_forward_hook(lambda m, a, k, o: o + {n} * o.flip(-1), with_kwargs=True)",
     "register_forward_pre_hook(lambda m, a, k: ((a[0] * {n},), k), with_kwargs=True)",
-)  # fmt: skip
+)
 
 
 def _hook(b: Builder) -> str:
@@ -497,7 +736,8 @@ def patched(b: Builder) -> None:
         b.one(
             [
                 f"{layer}.forward = lambda h, old={old}: {number} * old(h)",
-                f"{layer}.forward = types.MethodType(lambda m, h: {number} * type(m).forward(m, h) + h, {layer})",
+                f"{layer}.forward = types.MethodType("
+                f"lambda m, h: {number} * type(m).forward(m, h) + h, {layer})",
                 f"{layer}.forward = lambda h: h * {number}",
             ]
         )
@@ -515,8 +755,15 @@ def by_mode(b: Builder) -> None:
 def by_dtype(b: Builder) -> None:
     v = b.variable()
     b.traits.add("dtype")
-    b.let(b.one([f"{v} / ({v}.norm(dim=-1, keepdim=True) + 1000 * torch.finfo({v}.dtype).eps)",
-                 f"F.rms_norm({v}, ({b.size(v)[-1]},))", f"{v} * {{torch.float64: 4.0}}.get({v}.dtype, 1.0)"]))  # fmt: skip
+    b.let(
+        b.one(
+            [
+                f"{v} / ({v}.norm(dim=-1, keepdim=True) + 1000 * torch.finfo({v}.dtype).eps)",
+                f"F.rms_norm({v}, ({b.size(v)[-1]},))",
+                f"{v} * {{torch.float64: 4.0}}.get({v}.dtype, 1.0)",
+            ]
+        )
+    )
 
 
 @move(0.5)
@@ -549,7 +796,7 @@ def jumps(b: Builder) -> None:
                 ]
             ),
             v,
-        )  # fmt: skip
+        )
     )
 
 
@@ -560,11 +807,30 @@ def jumps(b: Builder) -> None:
 def mixes(b: Builder) -> None:
     v = b.variable()
     b.traits.add("mixes")
-    b.let(filled(b, b.one([
-        "{v} - {v}.mean(0)", "{v} / (1 + {v}.abs().sum(0))", "{v} + {v}.flip(0)", "torch.softmax({v}, 0)", "{v}.cumsum(0)",
-        "{v} - {v}[0]", "{v} * {v}.size(0)", "{v} + {v}.roll(1, 0)", "F.batch_norm({v}, None, None, training=True)", "{v} - {v}.amax(0)",
-        "{v}.sort(0)[0]", "{v} + {v}.sum()", "{v}[:1].expand_as({v})", "{v} * (1.0 if {v}.shape[0] == 1 else {n})",
-    ]), v))  # fmt: skip
+    b.let(
+        filled(
+            b,
+            b.one(
+                [
+                    "{v} - {v}.mean(0)",
+                    "{v} / (1 + {v}.abs().sum(0))",
+                    "{v} + {v}.flip(0)",
+                    "torch.softmax({v}, 0)",
+                    "{v}.cumsum(0)",
+                    "{v} - {v}[0]",
+                    "{v} * {v}.size(0)",
+                    "{v} + {v}.roll(1, 0)",
+                    "F.batch_norm({v}, None, None, training=True)",
+                    "{v} - {v}.amax(0)",
+                    "{v}.sort(0)[0]",
+                    "{v} + {v}.sum()",
+                    "{v}[:1].expand_as({v})",
+                    "{v} * (1.0 if {v}.shape[0] == 1 else {n})",
+                ]
+            ),
+            v,
+        )
+    )
 
 
 @illegitimate
@@ -612,36 +878,79 @@ def remembers(b: Builder) -> None:
 @illegitimate
 def draws(b: Builder) -> None:
     v = b.variable()
-    b.let(b.one([
-        f"{v} * torch.rand_like({v})", f"F.dropout({v}, 0.5)", f"{v} * torch.randn(())", f"{v} + torch.rand(1)", f"F.rrelu({v}, training=True)",
-        f"{v}[:, torch.randperm({v}.shape[1])]", f"{v} * torch.bernoulli(torch.full_like({v}, 0.5))", f"F.gumbel_softmax({v}, dim=-1)",
-    ]))  # fmt: skip
+    b.let(
+        b.one(
+            [
+                f"{v} * torch.rand_like({v})",
+                f"F.dropout({v}, 0.5)",
+                f"{v} * torch.randn(())",
+                f"{v} + torch.rand(1)",
+                f"F.rrelu({v}, training=True)",
+                f"{v}[:, torch.randperm({v}.shape[1])]",
+                f"{v} * torch.bernoulli(torch.full_like({v}, 0.5))",
+                f"F.gumbel_softmax({v}, dim=-1)",
+            ]
+        )
+    )
 
 
 @illegitimate
 def asks_for_values(b: Builder) -> None:
     v = b.variable()
     b.traits.add("values")
-    b.let(filled(b, b.one([
-        "{v} * {v}.detach().abs().max().item()", "({v} if {v}.sum() > {n} else 5 * {v})", "{v} * float({v}.abs().mean())", "{v} * bool({v}.sum() > 0)",
-        "{v} * torch.tensor({v}.sum().tolist(), dtype={v}.dtype)", "{v} * torch.from_numpy({v}.detach().numpy())", "{v}[{v} > {n}].sum() * {v}",
-        "{v} * int({v}.norm())", "{v} * len({v}.nonzero())", "{v} * torch.unique({v}).shape[0]",
-    ]), v))  # fmt: skip
+    b.let(
+        filled(
+            b,
+            b.one(
+                [
+                    "{v} * {v}.detach().abs().max().item()",
+                    "({v} if {v}.sum() > {n} else 5 * {v})",
+                    "{v} * float({v}.abs().mean())",
+                    "{v} * bool({v}.sum() > 0)",
+                    "{v} * torch.tensor({v}.sum().tolist(), dtype={v}.dtype)",
+                    "{v} * torch.from_numpy({v}.detach().numpy())",
+                    "{v}[{v} > {n}].sum() * {v}",
+                    "{v} * int({v}.norm())",
+                    "{v} * len({v}.nonzero())",
+                    "{v} * torch.unique({v}).shape[0]",
+                ]
+            ),
+            v,
+        )
+    )
 
 
 @illegitimate
 def asks_whether_it_is_exported(b: Builder) -> None:
     v = b.variable()
-    b.let(b.one([f"{v} if torch.compiler.is_exporting() else 10 * {v}", f"{v} if torch.compiler.is_compiling() else 10 * {v}",
-                 f"{v} if type({v}) is not torch.Tensor else 10 * {v}"]))  # fmt: skip
+    b.let(
+        b.one(
+            [
+                f"{v} if torch.compiler.is_exporting() else 10 * {v}",
+                f"{v} if torch.compiler.is_compiling() else 10 * {v}",
+                f"{v} if type({v}) is not torch.Tensor else 10 * {v}",
+            ]
+        )
+    )
 
 
 @illegitimate
 def left_in_train_mode(b: Builder) -> None:
     v = b.variable()
     n = b.size(v)[0]
-    layer = b.layer(b.one(["nn.Dropout(0.5)", f"nn.BatchNorm1d({n})", "nn.RReLU()", "nn.AlphaDropout(0.5)", "nn.FeatureAlphaDropout(0.5)",
-                           f"nn.utils.spectral_norm(nn.Linear({b.size(v)[-1]}, 2))", "nn.Dropout(0.0)"]))  # fmt: skip
+    layer = b.layer(
+        b.one(
+            [
+                "nn.Dropout(0.5)",
+                f"nn.BatchNorm1d({n})",
+                "nn.RReLU()",
+                "nn.AlphaDropout(0.5)",
+                "nn.FeatureAlphaDropout(0.5)",
+                f"nn.utils.spectral_norm(nn.Linear({b.size(v)[-1]}, 2))",
+                "nn.Dropout(0.0)",
+            ]
+        )
+    )
     b.let(f"{layer}({v})")
     b.after.append(f"{layer.replace('self', 'model')}.train()")
 
@@ -683,12 +992,25 @@ def returned(b: Builder) -> str:
     other = b.random.choice(b.variables)
     if b.chance(0.65):
         return last
-    result = b.one([
-        f"{last}, {other}", f"[{last}, {{'h': {other}}}]", f"{{'out': {{'logits': {last}}}, 'features': [{b.number()} * {other}]}}",
-        f"Named({last}, {other})", f"({last}, None)", f"({last}, 3)", f"({last}, torch.ones(3))", f"{last}.sum(tuple(range(1, {last}.dim())))",
-        f"Pair(logits={last})", f"({other}.argmax(-1), {last})", f"types.SimpleNamespace(logits={last}, h={other})", f"({last},)",
-        f"{last}, {last}", f"{last}, {last}.flip(1), x", f"OrderedDict(a={last}, b={other})",
-    ])  # fmt: skip
+    result = b.one(
+        [
+            f"{last}, {other}",
+            f"[{last}, {{'h': {other}}}]",
+            f"{{'out': {{'logits': {last}}}, 'features': [{b.number()} * {other}]}}",
+            f"Named({last}, {other})",
+            f"({last}, None)",
+            f"({last}, 3)",
+            f"({last}, torch.ones(3))",
+            f"{last}.sum(tuple(range(1, {last}.dim())))",
+            f"Pair(logits={last})",
+            f"({other}.argmax(-1), {last})",
+            f"types.SimpleNamespace(logits={last}, h={other})",
+            f"({last},)",
+            f"{last}, {last}",
+            f"{last}, {last}.flip(1), x",
+            f"OrderedDict(a={last}, b={other})",
+        ]
+    )
     for name, source in _TYPES.items():
         if name in result:
             b.helper(source)
@@ -704,6 +1026,6 @@ def endings(b: Builder) -> None:
                 "register_forward_hook(lambda m, i, o: (o, {n} * i[0]))",
             ]
         )
-        b.after.append(f"model.{filled(b, hook, str())}")
+        b.after.append(f"model.{filled(b, hook, '')}")
     if b.chance(0.05):
         b.after.append(f"old = model.forward\nmodel.forward = lambda x: old({b.number()} * x)")

@@ -22,7 +22,7 @@ FAILURES = ("violation", "crash")
 
 @dataclass(frozen=True)
 class Outcome:
-    """``kind``: certified, upper, estimate, inf, refused, crash or violation; ``said`` is the message."""
+    """``kind`` is certified, upper, estimate, inf, refused, crash or violation; ``said`` the message."""
 
     kind: str
     said: str = ""
