@@ -17,6 +17,9 @@ _SHAPES: tuple[Shape, ...] = ((1,), (3,), (4,), (2, 3), (3, 2), (4, 4), (2, 4, 4
 
 _TYPES = ("float64", "float64", "float64", "float32", "float32", "bfloat16")
 
+_COUNTS = (1, 1, 1, 2, 2, 2, 3, 4, 6)
+"""Moves of a model; in short ones bounds are tight, so that a wrong factor shows."""
+
 _METHODS = ("autolip", "autolip", "best", "liplt", "eclipse", "seqlip")
 
 
@@ -58,7 +61,7 @@ def case_of(seed: int, moves: int = 6) -> Case:
 
 def _case_of(chance: random.Random, seed: int, moves: int) -> Case:
     b = Builder(chance, chance.choice(_SHAPES))
-    wanted = chance.randint(1, moves)
+    wanted = min(moves, chance.choice(_COUNTS))
     strange = chance.randrange(wanted) if chance.random() < 0.12 else None
     for number in range(wanted):
         _grow(b, illegitimate=number == strange)

@@ -83,6 +83,7 @@ _FUNCTIONS = (
     "torch.abs({v})",
     "{v}.clamp(-0.5, {p})",
     "{v}.clamp(min={n})",
+    "{v}.clamp(torch.full(({v}.shape[-1],), -0.5, dtype={v}.dtype))",
     "torch.clamp({v}, max={n})",
     "torch.cos({v}) * {n}",
     "torch.asinh({v})",
@@ -574,7 +575,7 @@ def _templates(templates: tuple[str, ...]) -> Move:
 
 move(5)(_templates(_MOVED))
 move(2)(_templates(_REDUCTIONS))
-move(1.5)(_templates(_PRODUCTS))
+move(3)(_templates(_PRODUCTS))
 
 
 # Weights by hand
@@ -979,6 +980,35 @@ def changes_its_input(b: Builder) -> None:
 # Ends
 
 
+_OTHER_BATCHES = (
+    "{v} * x.new_ones(5, 1, *[1] * ({v}.dim() - 1))",
+    "torch.full((5, 1, {v}.shape[-1]), {n}, dtype=x.dtype) * {v}",
+    "{v}.clamp(min=torch.zeros(5, 1, {v}.shape[-1], dtype=x.dtype))",
+    "torch.maximum({v}, torch.zeros(5, 1, {v}.shape[-1], dtype=x.dtype))",
+    "{v} + torch.zeros(5, 1, {v}.shape[-1], dtype=x.dtype)",
+    "{v} ** torch.full((5, 1, {v}.shape[-1]), 2.0, dtype=x.dtype)",
+    "{v} / torch.full((5, 1, {v}.shape[-1]), 2.0, dtype=x.dtype)",
+    "{v} - torch.full((5, 1, 1), 2.0, dtype=x.dtype)",
+    "torch.where(torch.ones(5, 1, 1) > 0, {v}, {n})",
+    "{v}.masked_fill(torch.zeros(5, 1, 1) > 0, {n})",
+    "torch.lerp({v}, torch.ones(5, 1, 1, dtype=x.dtype), 0.25)",
+    "{v}.transpose(0, 1)",
+    "torch.stack([{v}, {n} * {v}])",
+    "{v}.unsqueeze(0)",
+    "{v}.expand(3, *{v}.shape)",
+    "{v}.sum(0)",
+    "{v}[0]",
+    "{v}.flatten()",
+    "{v}.squeeze()",
+    "{v}.movedim(0, -1)",
+    "torch.cat([{v}, {v}])",
+    "{v}.view(-1, {v}.shape[-1])",
+    "torch.atleast_3d({v})",
+    "{v} @ {v}.mT",
+    "F.prelu({v}, torch.full(({v}.shape[1],), {n}, dtype=x.dtype))",
+)
+"""Results whose batch is elsewhere than in front, or lost."""
+
 _TYPES = {
     "Pair": "class Pair(dict):\n    pass",
     "Named": "from collections import namedtuple\nNamed = namedtuple('Named', ['logits', 'hidden'])",
@@ -992,6 +1022,8 @@ def returned(b: Builder) -> str:
     other = b.random.choice(b.variables)
     if b.chance(0.65):
         return last
+    if b.chance(0.25):
+        return filled(b, b.one(_OTHER_BATCHES), last)
     result = b.one(
         [
             f"{last}, {other}",

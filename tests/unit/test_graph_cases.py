@@ -164,8 +164,7 @@ def test_bounds_are_above_the_quotients(name):
     build, shape, options = TRICKY[name]
     try:
         found = upper_bound(build(), shape, **options)
-    except (ValueError, UnknownLayerError) as error:
-        assert str(error)
+    except (ValueError, UnknownLayerError):
         return
     assert found.kind == "upper"
     ball = Ball(shape, options.get("ord", 2), options.get("radius", math.inf))
@@ -218,7 +217,14 @@ def lenet():
         for inputs, outputs in ((1, 6), (6, 16))
         for layer in (nn.Conv2d(inputs, outputs, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2))
     ]
-    head = [nn.Flatten(), nn.Linear(784, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10)]
+    head = [
+        nn.Flatten(),
+        nn.Linear(784, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    ]
     return nn.Sequential(*blocks, *head).eval()
 
 
