@@ -5,11 +5,10 @@ from collections import Counter
 
 import pytest
 import torch
-from torch import nn
-
 from tests.fuzz.models import case_of
 from tests.fuzz.trial import FAILURES, Outcome, tried
 from tests.fuzz.truth import Ball, largest_quotient, paired_quotient
+from torch import nn
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 

@@ -8,12 +8,12 @@ import math
 
 import pytest
 import torch
+from tests.fuzz.truth import Ball, largest_quotient
 from torch import nn
 from torch.nn import functional
 
 from lipbounds.bounds import UnknownLayerError, lower_bound, upper_bound
 from lipbounds.jacobian import jacobian_norms
-from tests.fuzz.truth import Ball, largest_quotient
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
