@@ -138,6 +138,14 @@ class Builder:
         self.variables.append(name)
         return name
 
+    def runs(self, expression: str) -> bool:
+        """Whether it has a value, which is not kept."""
+        try:
+            self._run(expression)
+        except UnfitError:
+            return False
+        return True
+
     def _run(self, line: str) -> None:
         try:
             with torch.no_grad(), warnings.catch_warnings():

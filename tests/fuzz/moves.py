@@ -1023,7 +1023,8 @@ def returned(b: Builder) -> str:
     if b.chance(0.65):
         return last
     if b.chance(0.25):
-        return filled(b, b.one(_OTHER_BATCHES), last)
+        elsewhere = filled(b, b.one(_OTHER_BATCHES), last)
+        return elsewhere if b.runs(elsewhere) else last
     result = b.one(
         [
             f"{last}, {other}",

@@ -21,8 +21,7 @@ def test_random_models():
     failed = [seed for seed, outcome in outcomes.items() if outcome.kind in FAILURES]
     assert not failed, f"python benchmarks/fuzz.py --moves 3 --show {failed[0]}; of all: {failed}"
     counts = Counter(outcome.kind for outcome in outcomes.values())
-    assert counts["certified"] > COUNT / 3
-    assert counts["refused"] < COUNT / 2
+    assert counts["certified"] > COUNT / 3  # else the refusals have taken over, and nothing is tried
 
 
 def test_a_seed_is_a_model():
