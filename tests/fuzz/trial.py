@@ -12,6 +12,7 @@ from torch import nn
 
 from lipbounds.bounds import UnknownLayerError, upper_bound
 from tests.fuzz.models import Case
+from tests.fuzz.nodes import fault, recorded
 from tests.fuzz.truth import Ball, largest_quotient, paired_quotient
 
 _TOLERANCES = {"float64": 1e-6, "float32": 1e-4, "bfloat16": 0.1}
@@ -35,13 +36,17 @@ def tried(case: Case) -> Outcome:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = upper_bound(case.build(), case.shape, **case.options)
+            with recorded() as analyses:
+                found = upper_bound(case.build(), case.shape, **case.options)
+            inside = fault(analyses[-1], case.seed) if found.kind == "upper" else ""
         except (ValueError, UnknownLayerError) as error:
             return Outcome("refused", str(error))
         except Exception:
             return Outcome("crash", traceback.format_exc())
         if math.isnan(found.value):
             return Outcome("violation", "the bound is NaN", found.value)
+        if inside:
+            return Outcome("violation", inside, found.value)
         if found.kind != "upper" or found.value == math.inf:
             return Outcome("inf" if found.value == math.inf else found.kind, "", found.value)
         return _compared(case, found.value, "certified" if found.certified else "upper")
