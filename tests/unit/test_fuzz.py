@@ -6,9 +6,13 @@ from collections import Counter
 import pytest
 import torch
 from tests.fuzz.models import case_of
+from tests.fuzz.nodes import fault, recorded
 from tests.fuzz.trial import FAILURES, Outcome, tried
 from tests.fuzz.truth import Ball, largest_quotient, paired_quotient
 from torch import nn
+
+from lipbounds.bounds import upper_bound
+from lipbounds.rounding import Extended
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
@@ -74,3 +78,11 @@ def test_a_pair_shows_samples_that_mix():
     assert alone is not None
     assert alone.value == 0
     assert paired_quotient(Net(), ball, seed=0) > 0.5
+
+
+def test_a_wrong_bound_of_a_node_is_seen(monkeypatch):
+    with recorded() as analyses:
+        upper_bound(nn.Sequential(nn.Tanh(), nn.Linear(3, 2)).double(), (3,))
+    assert fault(analyses[0], seed=0) == ""
+    monkeypatch.setattr(type(analyses[0]), "bound", lambda self, node: Extended.of(0.01))
+    assert "said to be at most 0.01" in fault(analyses[0], seed=0)
