@@ -12,7 +12,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench report FORCE
+.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench fuzz report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -68,6 +68,9 @@ gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
 	$(BIN)/python benchmarks/bounds.py $(if $(PEER),--toeplitz $(PEER)) $(if $(GRAM),--gram $(GRAM))
+
+fuzz: $(VENV)/.complete-dev ## try upper bounds on random models; COUNT=20000 SEED=0 say on which
+	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),20000) --seed $(or $(SEED),0)
 
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
 	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))

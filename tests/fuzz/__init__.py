@@ -1,0 +1,1 @@
+"""Random models, and what is known of their Lipschitz constants without the library."""
