@@ -108,12 +108,14 @@ class Known:
     """A linear map of which only its norms are known, such as a pooling or a resampling.
 
     ``apply`` computes it for one float64 tensor, or is None. ``terms`` bounds the number of products
-    that a result sums.
+    that a result sums. ``moduli`` computes the map with the moduli of its weights, where some of
+    these are negative.
     """
 
     norms: Callable[[float], OperatorNorm]
     apply: Callable[[Tensor], Tensor] | None = None
     terms: int | None = None
+    moduli: Callable[[Tensor], Tensor] | None = None
 
     def norm(self, ord: float) -> OperatorNorm:
         """The known norm."""

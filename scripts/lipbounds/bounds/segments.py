@@ -7,7 +7,7 @@ if it is small enough. A bound of the chain times the bound of that base bounds 
 import importlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lipbounds.bounds import chains
 from lipbounds.bounds.chain import Chain
-from lipbounds.maps import Filter, Matrix, Scaling, Selection, apply
+from lipbounds.maps import Filter, Known, Matrix, Scaling, Selection, apply
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.operators.analysis import Analysis
 from lipbounds.operators.expressions import Base, Expression, Step
@@ -136,11 +136,13 @@ def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) ->
             map_ = Matrix(map_.weight.abs(), axis=map_.axis)
         if moduli and isinstance(map_, Filter):
             map_ = Filter(map_.kernel.abs(), map_.geometry, map_.transposed)
+        if moduli and isinstance(map_, Known) and map_.moduli is not None:
+            map_ = replace(map_, apply=map_.moduli)
         result = apply(map_, batch)
         if result is None:
             return None
         batch = result
-    return batch.flatten(1).T.contiguous()
+    return batch.reshape(len(batch), -1).T.contiguous()
 
 
 def _deviation(steps: tuple[Step, ...], shape: tuple[int, ...], matrix: Tensor) -> float:

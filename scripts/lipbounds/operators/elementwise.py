@@ -109,6 +109,8 @@ def _gelu(options: Options) -> Slopes:
 
 
 def _prelu(options: Options) -> Slopes:
+    if "weight" not in options:
+        raise ValueError("its slopes depend on the input")
     weight = torch.as_tensor(options["weight"]).detach().double()
     if not weight.isfinite().all():
         raise ValueError("a slope is NaN or infinite")

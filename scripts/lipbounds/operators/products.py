@@ -44,7 +44,7 @@ def quotient(q: "Analysis", node: Node, a: Any, b: Node) -> Behaviour:
         if _is_one_plus_modulus(a, b):
             return Elementwise(a, Slopes(0.0, 1.0), Range(-1.0, 1.0))
         least = _least_norm_over(a, b)
-        if least is not None and q.ord == 2:
+        if least is not None and q.ord == 2 and node.shape == a.shape:
             return LayerConstant(
                 certified(quotient_up(1.0, least), "1 / smallest divisor"),
                 "1 / smallest divisor",
@@ -78,9 +78,11 @@ def _is_one_plus_modulus(a: Node, b: Node) -> bool:
 
 def _least_norm_over(a: Node, b: Node) -> float | None:
     """The constant at which |a|_2, by which a is divided, is cut off below; None for another divisor."""
-    while b.operator in ("aten.expand.default", "aten.view.default", "aten.unsqueeze.default"):
+    while b.operator == "aten.expand.default":
         (b,) = b.inputs
     if b.operator not in ("aten.clamp_min.default", "aten.clamp.default"):
+        return None
+    if b.arguments.get("max") is not None:
         return None
     least = b.arguments["min"]
     (norm,) = b.inputs
