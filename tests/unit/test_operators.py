@@ -7,7 +7,7 @@ one model; each is then bounded alone, on the part of the graph that it needs.
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -22,7 +22,10 @@ from lipbounds.graph import Graph, Node, export
 from lipbounds.operators import OPERATORS, Analysis
 from lipbounds.operators.table import Elementwise
 
-pytestmark = pytest.mark.usefixtures("single_threaded")
+pytestmark = [
+    pytest.mark.usefixtures("single_threaded"),
+    pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+]
 
 A = torch.ops.aten
 INF = math.inf
@@ -39,6 +42,7 @@ class Case:
     function: Callable[[Tensor], Tensor]
     loose: float | dict[float, float] | None = None
     orders: tuple[float, ...] = ORDERS
+    arguments: tuple[Any, ...] | None = None
 
     @property
     def operator(self) -> str:
@@ -79,6 +83,16 @@ def table(
     return found
 
 
+def cases(groups: list[Group]) -> list[Any]:
+    found = []
+    for group in groups:
+        count: dict[str, int] = {}
+        for case in group.cases:
+            number = count[case.key] = count.get(case.key, -1) + 1
+            found.append(pytest.param(group, case, id=f"{case.key}-{'x'.join(map(str, group.shape))}-{number}"))
+    return found
+
+
 class Model(nn.Module):
     def __init__(self, group: Group) -> None:
         super().__init__()
@@ -103,6 +117,8 @@ def exported(group: Group) -> Graph:
 
 def graph_of(group: Group, case: Case) -> Graph:
     """The part of the group's graph that computes the case."""
+    if case.arguments is not None:
+        return graph_by_hand(group, case)
     graph = exported(group)
     result = graph.results[group.cases.index(case)]
     assert isinstance(result, Node)
@@ -113,6 +129,41 @@ def graph_of(group: Group, case: Case) -> Graph:
             used.add(node)
             waiting += node.inputs
     return Graph(graph.input, tuple(n for n in graph.nodes if n in used), (result,), graph.device)
+
+
+X = object()
+"""The input, among the arguments of an operator."""
+
+
+def by_hand(key: str, *arguments: Any) -> list[Case]:
+    """A call of an operator that torch.export breaks up; graphs made by other means may hold it."""
+
+    def function(x: Tensor) -> Tensor:
+        result = overload(key)(*[x if a is X else a() if callable(a) else a for a in arguments])
+        return result if isinstance(result, Tensor) else result[0]
+
+    return [Case(key, function, arguments=arguments)]
+
+
+def overload(key: str) -> Any:
+    name, kind = key.split(".")
+    return getattr(getattr(A, name), kind)
+
+
+def graph_by_hand(group: Group, case: Case) -> Graph:
+    x = torch.zeros(1, *group.shape, dtype=group.dtype)
+    source = Node("x", "input", None, {}, tuple(x.shape), x.dtype)
+    call = overload(case.key)
+    schema = call._schema.arguments
+    assert case.arguments is not None
+    values = [source if a is X else a() if callable(a) else a for a in case.arguments]
+    named = {a.name: a.default_value for a in schema if a.has_default_value()}
+    named |= dict(zip([a.name for a in schema], values, strict=False))
+    result = case.function(x)
+    several = len(call._schema.returns) > 1 or "List" in str(call._schema.returns[0].type)
+    number = 0 if several else None
+    node = Node("y", case.operator, call, named, tuple(result.shape), result.dtype, number)
+    return Graph(source, (source, node), (node,), x.device)
 
 
 @cache
@@ -230,6 +281,7 @@ AFFINE = table(
         of("constant_pad_nd.default", lambda x: A.constant_pad_nd.default(x, [1, -2, 1, 0], 3.0)),
         of("reflection_pad1d.default", lambda x: A.reflection_pad1d.default(x, [6, 2])),
         of("replication_pad1d.default", lambda x: A.replication_pad1d.default(x, [0, 4])),
+        of("max_pool1d.default", lambda x: F.max_pool1d(x, 2, 1, 1, 8)),  # all windows are empty
         of("avg_pool1d.default", lambda x: F.avg_pool1d(x, 3), lambda x: F.avg_pool1d(x, 3, 2, 1, True)),
         of("avg_pool1d.default", lambda x: F.avg_pool1d(x, 4, 3, 2, True, False), lambda x: F.avg_pool1d(x[0], 3, 1)),
         of("adaptive_avg_pool1d.default", lambda x: F.adaptive_avg_pool1d(x, 3), lambda x: F.adaptive_avg_pool1d(x, 10)),
@@ -394,14 +446,75 @@ AFFINE_SINGLE = table(
 )  # fmt: skip
 
 
-def cases(groups: list[Group]) -> list[Any]:
-    found = []
-    for group in groups:
-        count: dict[str, int] = {}
-        for case in group.cases:
-            number = count[case.key] = count.get(case.key, -1) + 1
-            found.append(pytest.param(group, case, id=f"{case.key}-{'x'.join(map(str, group.shape))}-{number}"))
-    return found
+AFFINE_BY_HAND = table(
+    (
+        (2, 3),
+        by_hand("reshape.default", X, [3, 2]),
+        by_hand("flatten.using_ints", X, 1, 2),
+        by_hand("unflatten.int", X, 2, [3, 1]),
+        by_hand("contiguous.default", X),
+        by_hand("lift_fresh_copy.default", X),
+        by_hand("to.dtype", X, torch.float32),
+        by_hand("view_as.default", X, lambda: w(6)),
+        by_hand("reshape_as.default", X, lambda: w(3, 2)),
+        by_hand("atleast_1d.default", X),
+        by_hand("atleast_2d.default", X),
+        by_hand("atleast_3d.default", X),
+        by_hand("ravel.default", X),
+        by_hand("numpy_T.default", X),
+        by_hand("mT.default", X),
+        by_hand("movedim.int", X, 2, 0),
+        by_hand("movedim.intlist", X, [0, 2], [2, 1]),
+        by_hand("swapaxes.default", X, 0, 2),
+        by_hand("narrow.default", X, 2, 1, 2),
+        by_hand("chunk.default", X, 2, 2),
+        by_hand("tensor_split.sections", X, 2, 2),
+        by_hand("tensor_split.indices", X, [1], 1),
+        by_hand("batch_norm.default", X, lambda: w(2), None, lambda: w(2), lambda: w(2).abs(), False, 0.1, 0.3, False),
+        by_hand("native_batch_norm.default", X, None, None, lambda: w(2), lambda: w(2).abs(), False, 0.1, 1e-3),
+    ),
+    ((3,), by_hand("t.default", X)),
+)  # fmt: skip
+"""Operators that torch.export breaks up, even where they are called as they are."""
+
+POOLING_BY_HAND = table(((2, 6), by_hand("max_pool1d_with_indices.default", X, [3], [1])))
+
+REFUSED = table(
+    (
+        (2, 6),
+        of("sum.default sum.dim_IntList cumsum.default", lambda x: x.sum(dtype=torch.int64), lambda x: x.sum(1, dtype=torch.int32), lambda x: x.cumsum(1, dtype=torch.int64)),
+        of("_to_copy.default copy.default", lambda x: x.long(), lambda x: A.copy.default(ix(*range(12)).view(1, 2, 6), x)),
+        of("sort.default topk.default max.dim", lambda x: x.sort(2)[1], lambda x: x.topk(2)[1], lambda x: x.max(2)[1]),
+        of("adaptive_max_pool1d.default", lambda x: F.adaptive_max_pool1d(x, 2, True)[1]),
+        of("native_layer_norm.default _fused_rms_norm.default", lambda x: A.native_layer_norm.default(x, [6], None, None, 0.1)[2], lambda x: A._fused_rms_norm.default(x, [6], w(6), 0.2)[1]),
+        of("linalg_vector_norm.default", *[lambda x, p=p: torch.linalg.vector_norm(x, p, dim=2) for p in (0.5, 0, -1)]),
+        of("prelu.default", lambda x: F.prelu(w(1, 2), x[0, :, 0])),
+        of("as_strided.default", lambda x: x.mT.as_strided((2, 2), (2, 1)), lambda x: x[:, 1:].as_strided((2, 2), (2, 1))),
+        of("index_put.default", lambda x: A.index_put.default(x[0], [ix(0, 0)], w(2, 6), True)),
+        of("masked_fill.Tensor", lambda x: x.masked_fill(mask(2, 6), x[0, 0, 0])),
+        of("addmm.default", lambda x: torch.addmm(w(3), x[0], w(6, 3), beta=2)),
+        of("linear.default conv1d.default", lambda x: F.linear(w(3, 6), x[0]), lambda x: F.conv1d(w(1, 2, 8), x)),
+        of("matmul.default", lambda x: x[0, 0] @ x[0, 1]),
+        of("clamp.Tensor mul.Tensor div.Tensor", lambda x: x.clamp(w(6) / 0 * 0), lambda x: x * (w(6) / 0), lambda x: x / (0 * w(6))),
+        of("std.correction var.correction", lambda x: x[:, :, :1].std(2), lambda x: x.var(2, correction=6)),
+    ),
+)  # fmt: skip
+"""What has no constant, or none that is known."""
+
+
+@pytest.mark.parametrize(("group", "case"), cases(REFUSED))
+def test_refused(group: Group, case: Case) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        Analysis(graph_of(group, case), 2, group.radius).run()
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_epsilon_of_rms_norm_is_that_of_the_type(dtype: torch.dtype) -> None:
+    (group,) = table(((4,), of("rms_norm.default", lambda x: F.rms_norm(x, (4,)))), dtype=dtype)
+    bound = Analysis(graph_of(group, group.cases[0])).run().value
+    x = torch.full((1, 4), 2.0**-20 if dtype != torch.float64 else 2.0**-40, dtype=dtype)
+    reached = (F.rms_norm(x, (4,)).double().norm() / x.double().norm()).item()
+    assert 0.98 * reached <= bound <= 1.05 * reached
 
 
 def norm(matrix: Tensor, order: float) -> float:
@@ -419,7 +532,7 @@ def dense(case: Case, shape: Shape, dtype: torch.dtype) -> Tensor:
     return torch.stack(columns, 1)
 
 
-@pytest.mark.parametrize(("group", "case"), cases(AFFINE + AFFINE_SINGLE))
+@pytest.mark.parametrize(("group", "case"), cases(AFFINE + AFFINE_SINGLE + AFFINE_BY_HAND))
 def test_affine(group: Group, case: Case) -> None:
     graph = graph_of(group, case)
     exact = dense(case, group.shape, group.dtype)
@@ -542,8 +655,8 @@ def test_elementwise(group: Group, case: Case) -> None:
     behaviour = q.behaviours[graph.outputs[0]]
     if isinstance(behaviour, Elementwise) and behaviour.input is graph.input:
         low, high = behaviour.slopes.low, behaviour.slopes.high
-        assert (slope >= low - 1e-9 * (1 + abs(low))).all()
-        assert (slope <= high + 1e-9 * (1 + abs(high))).all()
+        assert (slope >= low - 1e-7 * (1 + abs(low))).all()
+        assert (slope <= high + 1e-7 * (1 + abs(high))).all()
     for radius in (0.6, 2.5) if group.radius == INF else (group.radius,):
         q = Analysis(graph, INF, radius)
         q.run()
@@ -575,11 +688,10 @@ NONLINEAR = table(
         of("log_softmax.int _log_softmax.default log_softmax.int", lambda x: x.log_softmax(2), lambda x: A._log_softmax.default(x, 1, False), lambda x: x.log_softmax(1)),
         of("logsumexp.default", lambda x: x.logsumexp(2), lambda x: x.logsumexp((1, 2))),
         of("max_pool1d.default", lambda x: F.max_pool1d(x, 2), lambda x: F.max_pool1d(x, 3, 1, 1), lambda x: F.max_pool1d(x, 2, 3, 1, 2, ceil_mode=True)),
-        of("max_pool1d.default", lambda x: F.max_pool1d(x, 2, 1, 1, 7), loose=INF),
         of("adaptive_max_pool1d.default", lambda x: F.adaptive_max_pool1d(x, 4), lambda x: F.adaptive_max_pool1d(x, 8)),
         of("maximum.default minimum.default max.other", lambda x: torch.maximum(x, -2 * x.flip(2)), lambda x: torch.minimum(x, x.roll(1, 2)), lambda x: torch.max(x, 2 * x), loose=3.5),
         of("cat.default where.self", lambda x: torch.cat([x.sin(), x.cos(), w(1, 2, 6)], 1), lambda x: torch.where(mask(2, 6), x.sin(), x.flip(1).cos()), loose=2.1),
-        of("softmin.int softmax.int", lambda x: F.softmin(x, 2), lambda x: (x @ w(6, 4)).softmax(-1) @ w(4, 3), loose=INF)[1:],
+        of("softmax.int", lambda x: (x @ w(6, 4)).softmax(-1) @ w(4, 3), loose=INF),
     ),
     (
         (2, 3),
@@ -644,7 +756,7 @@ def points(group: Group) -> Tensor:
     return torch.cat(found).view(-1, *group.shape)
 
 
-@pytest.mark.parametrize(("group", "case"), cases(NONLINEAR))
+@pytest.mark.parametrize(("group", "case"), cases(NONLINEAR + POOLING_BY_HAND))
 def test_nonlinear(group: Group, case: Case) -> None:
     graph = graph_of(group, case)
     x = points(group)
@@ -688,14 +800,9 @@ def test_nonlinear(group: Group, case: Case) -> None:
 
 
 def test_every_operator_has_a_case_that_reaches_it() -> None:
-    groups = AFFINE + AFFINE_SINGLE + ELEMENTWISE + JUMPING + NONLINEAR
-    reached = set()
-    for group in groups:
+    groups = AFFINE + AFFINE_SINGLE + AFFINE_BY_HAND + ELEMENTWISE + JUMPING + NONLINEAR + POOLING_BY_HAND
+    for group in groups + REFUSED:
         for case in group.cases:
-            if case.operator in {node.operator for node in graph_of(group, case).nodes}:
-                reached.add(case.operator)
-    assert set(OPERATORS) == reached | set(NEVER_EMITTED)
-
-
-NEVER_EMITTED: dict[str, str] = {}
-"""Operators that torch.export breaks up, even where they are called as they are."""
+            assert case.operator in {node.operator for node in graph_of(group, case).nodes}, case.key
+    builtin = {key for key, operator in OPERATORS.items() if operator.rule.__module__.startswith("lipbounds")}
+    assert builtin == {case.operator for group in groups for case in group.cases}

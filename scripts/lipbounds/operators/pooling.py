@@ -81,7 +81,7 @@ def _refuse_positions(node: Node) -> None:
 def _windows(q: "Analysis", source: Node, counts: list[int]) -> LayerConstant:
     count = math.prod(counts)
     how = f"an entry is in up to {count} windows" if count > 1 else "windows do not overlap"
-    value = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[q.ord]
+    value = {1: float(count), 2: sqrt_up(count), math.inf: float(min(count, 1))}[q.ord]
     return LayerConstant(certified(value, how), how, source, selects=True)
 
 
