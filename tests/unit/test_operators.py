@@ -22,9 +22,12 @@ from lipbounds.graph import Graph, Node, export
 from lipbounds.operators import OPERATORS, Analysis
 from lipbounds.operators.table import Elementwise
 
+# ruff: noqa: E501 (tables)
+
 pytestmark = [
     pytest.mark.usefixtures("single_threaded"),
     pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel:UserWarning"),
+    pytest.mark.filterwarnings("ignore:.*degrees of freedom is <= 0:UserWarning"),
 ]
 
 A = torch.ops.aten
@@ -72,13 +75,13 @@ class Group:
     dtype: torch.dtype = torch.float64
 
 
-def table(
-    *groups: tuple[Any, ...], dtype: torch.dtype = torch.float64
-) -> list[Group]:
+def table(*groups: tuple[Any, ...], dtype: torch.dtype = torch.float64) -> list[Group]:
     """Groups from (shape, cases, ...), with a radius first where there is one."""
     found = []
     for first, *rest in groups:
-        radius, shape, rest = (first, rest[0], rest[1:]) if isinstance(first, float) else (INF, first, rest)
+        radius, shape, rest = (
+            (first, rest[0], rest[1:]) if isinstance(first, float) else (INF, first, rest)
+        )
         found.append(Group(shape, list(itertools.chain(*rest)), radius, dtype))
     return found
 
@@ -89,7 +92,9 @@ def cases(groups: list[Group]) -> list[Any]:
         count: dict[str, int] = {}
         for case in group.cases:
             number = count[case.key] = count.get(case.key, -1) + 1
-            found.append(pytest.param(group, case, id=f"{case.key}-{'x'.join(map(str, group.shape))}-{number}"))
+            found.append(
+                pytest.param(group, case, id=f"{case.key}-{'x'.join(map(str, group.shape))}-{number}")
+            )
     return found
 
 
@@ -111,7 +116,7 @@ def exported(group: Group) -> Graph:
     values = graph.run(x)
     for case, result, expected in zip(group.cases, graph.results, twin(x), strict=True):
         found = values[result] if isinstance(result, Node) else result
-        torch.testing.assert_close(found, expected, msg=case.key)
+        torch.testing.assert_close(found, expected, equal_nan=True, msg=case.key)
     return graph
 
 
@@ -496,7 +501,7 @@ REFUSED = table(
         of("linear.default conv1d.default", lambda x: F.linear(w(3, 6), x[0]), lambda x: F.conv1d(w(1, 2, 8), x)),
         of("matmul.default", lambda x: x[0, 0] @ x[0, 1]),
         of("clamp.Tensor mul.Tensor div.Tensor", lambda x: x.clamp(w(6) / 0 * 0), lambda x: x * (w(6) / 0), lambda x: x / (0 * w(6))),
-        of("std.correction var.correction", lambda x: x[:, :, :1].std(2), lambda x: x.var(2, correction=6)),
+        of("std.correction var.correction", lambda x: x[:, :, :1].std(2, correction=1), lambda x: x.var(2, correction=6)),
     ),
 )  # fmt: skip
 """What has no constant, or none that is known."""
@@ -504,8 +509,9 @@ REFUSED = table(
 
 @pytest.mark.parametrize(("group", "case"), cases(REFUSED))
 def test_refused(group: Group, case: Case) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
-        Analysis(graph_of(group, case), 2, group.radius).run()
+    graph = graph_of(group, case)
+    with pytest.raises(ValueError, match=case.operator.split(".")[1]):
+        Analysis(graph, 2, group.radius).run()
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
@@ -744,10 +750,14 @@ def points(group: Group) -> Tensor:
             torch.randn(6, n, generator=generator, dtype=torch.float64),
             torch.eye(n, dtype=torch.float64),
             -torch.eye(n, dtype=torch.float64) + 1e-12 * torch.arange(n),
-            torch.stack([torch.arange(n) / n - 0.3, signs, pair, w(n), -w(n, seed=2.0) ** 3]),
+            torch.stack([torch.arange(n) / n - 0.3, signs, pair, w(n), -(w(n, seed=2.0) ** 3)]),
         ]
     )
-    lengths = (1e-9, 1e-2, 1.0, 30.0) if group.radius == INF else tuple(group.radius * t for t in (1e-9, 0.3, 1.0))
+    lengths = (
+        (1e-9, 1e-2, 1.0, 30.0)
+        if group.radius == INF
+        else tuple(group.radius * t for t in (1e-9, 0.3, 1.0))
+    )
     found = [
         directions * (length / torch.linalg.vector_norm(directions, p, dim=1, keepdim=True))
         for length in lengths
@@ -783,7 +793,9 @@ def test_nonlinear(group: Group, case: Case) -> None:
         # what is infinite everywhere is constant
         apart = torch.linalg.vector_norm((images_in - images_in[shift]).nan_to_num(), order, dim=1)
         kept = moved > 1e-6
-        quotients = (apart - 1e-12 * images_in.nan_to_num(posinf=0, neginf=0).abs().amax(1))[kept] / moved[kept]
+        quotients = (apart - 1e-12 * images_in.nan_to_num(posinf=0, neginf=0).abs().amax(1))[
+            kept
+        ] / moved[kept]
         reached = max(norms.max().item(), quotients.max().item())
         assert reached <= bound * (1 + 1e-7), order
         assert case.reaches(order, bound, reached, 1.05), (order, bound, reached)
@@ -800,9 +812,13 @@ def test_nonlinear(group: Group, case: Case) -> None:
 
 
 def test_every_operator_has_a_case_that_reaches_it() -> None:
-    groups = AFFINE + AFFINE_SINGLE + AFFINE_BY_HAND + ELEMENTWISE + JUMPING + NONLINEAR + POOLING_BY_HAND
+    groups = (
+        AFFINE + AFFINE_SINGLE + AFFINE_BY_HAND + ELEMENTWISE + JUMPING + NONLINEAR + POOLING_BY_HAND
+    )
     for group in groups + REFUSED:
         for case in group.cases:
             assert case.operator in {node.operator for node in graph_of(group, case).nodes}, case.key
-    builtin = {key for key, operator in OPERATORS.items() if operator.rule.__module__.startswith("lipbounds")}
+    builtin = {
+        key for key, operator in OPERATORS.items() if operator.rule.__module__.startswith("lipbounds")
+    }
     assert builtin == {case.operator for group in groups for case in group.cases}

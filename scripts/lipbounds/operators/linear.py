@@ -123,7 +123,9 @@ def _matmul(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
     return _times(node, b, weight.unsqueeze(0) if weight.dim() == 1 else weight, axis)
 
 
-@operators("addmm.default", constant="norm of the constant matrix", source="as matmul", tightness="1e-10")
+@operators(
+    "addmm.default", constant="norm of the constant matrix", source="as matmul", tightness="1e-10"
+)
 def _addmm(
     q: "Analysis", node: Node, self: Any, mat1: Any, mat2: Any, beta: float = 1, alpha: float = 1
 ) -> Behaviour:
@@ -158,7 +160,9 @@ def _times(node: Node, x: Node, weight: Tensor, axis: int) -> Affine:
         return matrices @ value if axis == -2 else (matrices @ value.mT).mT
 
     known = Known(
-        lambda ord: certified(max(linear_norm(w, ord=ord).value for w in stacked), "largest of the matrices"),
+        lambda ord: certified(
+            max(linear_norm(w, ord=ord).value for w in stacked), "largest of the matrices"
+        ),
         partial(apply, weight),
         weight.shape[-1],
         partial(apply, weight.abs()),
@@ -236,7 +240,9 @@ def _conv_transpose(
 
 
 @operators("convolution.default", **_CONVOLUTION)
-def _convolution(q: "Analysis", node: Node, transposed: bool, output_padding: Any, **rest: Any) -> Behaviour:
+def _convolution(
+    q: "Analysis", node: Node, transposed: bool, output_padding: Any, **rest: Any
+) -> Behaviour:
     if transposed:
         return _conv_transpose(q, node, output_padding=output_padding, **rest)
     return _conv(q, node, **rest)

@@ -81,7 +81,7 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
 
 def _contiguous(q: "Analysis", source: Node) -> bool:
     value = q.graph.run(torch.zeros(q.graph.input.shape, dtype=q.graph.input.dtype))[source]
-    return value.is_contiguous() and value.storage_offset() == 0
+    return bool(value.is_contiguous() and value.storage_offset() == 0)
 
 
 _moves(
@@ -184,7 +184,9 @@ def _index_put(
     if accumulate or any(isinstance(index, Node) for index in indices):
         raise ValueError("adds to entries, or its indices depend on the input")
     if isinstance(values, Node) and isinstance(self, Node):
-        raise ValueError("writes varying values into a varying tensor by index; use slices or torch.where")
+        raise ValueError(
+            "writes varying values into a varying tensor by index; use slices or torch.where"
+        )
     source = values if isinstance(values, Node) else self
     return Affine([(source, (selection(node, source, copies=True),))])
 
@@ -209,7 +211,9 @@ def _where(q: "Analysis", node: Node, condition: Any, self: Any, other: Any) -> 
     return Affine([(part, [*spread(part.shape, node.shape), Scaling(m)]) for part, m in varying])
 
 
-@operators("masked_fill.Scalar", "masked_fill.Tensor", constant="1", source="drops entries", tightness="exact")
+@operators(
+    "masked_fill.Scalar", "masked_fill.Tensor", constant="1", source="drops entries", tightness="exact"
+)
 def _masked_fill(q: "Analysis", node: Node, self: Any, mask: Any, value: Any) -> Behaviour:
     if isinstance(mask, Node) or isinstance(value, Node):
         raise ValueError("its mask or value depends on the input")

@@ -124,7 +124,14 @@ def _instance_norm(
 
 @operators("_native_batch_norm_legit.no_stats", **_STATISTICS)
 def _batch_statistics(
-    q: "Analysis", node: Node, input: Node, weight: Any, bias: Any, training: bool, momentum: float, eps: float
+    q: "Analysis",
+    node: Node,
+    input: Node,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
 ) -> Behaviour:
     count = input.shape[0] * math.prod(input.shape[2:])
     return _normalised(q, node, input, weight, bias, eps, count, tokens=False)
@@ -136,7 +143,15 @@ def _refuse_statistics(node: Node) -> None:
 
 
 def _normalised(
-    q: "Analysis", node: Node, source: Node, weight: Any, bias: Any, eps: float, count: int, *, tokens: bool
+    q: "Analysis",
+    node: Node,
+    source: Node,
+    weight: Any,
+    bias: Any,
+    eps: float,
+    count: int,
+    *,
+    tokens: bool,
 ) -> LayerConstant:
     """Groups of ``count`` entries over their own deviation. With ``tokens`` each is a token."""
     _refuse_statistics(node)

@@ -154,7 +154,9 @@ def _upsample(
     for axis, n in enumerate(before):
         real = [a == axis or min(before[a], after[a]) == 1 for a in range(axes)]
         sizes = [before[a] if real[a] else 2 for a in range(axes)]
-        basis = torch.eye(n, dtype=torch.float64).view(1, n, *[n if a == axis else 1 for a in range(axes)])
+        basis = torch.eye(n, dtype=torch.float64).view(
+            1, n, *[n if a == axis else 1 for a in range(axes)]
+        )
         size, scale = (
             None if option is None else [option[a] if real[a] else plain for a in range(axes)]
             for option, plain in ((output_size, 2), (scale_factors, 1.0))

@@ -104,9 +104,7 @@ def matrix_product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
         for part, token in zip((a, b), tokens, strict=True)
     ]
     copies = math.prod(node.shape[:-2])
-    factors = [
-        Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)
-    ]
+    factors = [Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)]
     bound = sizes[1] * factors[0] * q.bound(a, last=True) + sizes[0] * factors[1] * q.bound(b, last=True)
     token = product_up([tokens[0], sizes[1].value])
     return Bounded(bound, _how(bound.value), Range(-token, token), token)

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from lipbounds.graph import Node
 from lipbounds.maps import Known, certified
 from lipbounds.operators.table import (
@@ -100,7 +99,9 @@ def _vector_norm(q: "Analysis", node: Node, self: Node, **options: Any) -> Behav
     return LayerConstant(certified(value, "triangle inequality"), "", self, Range(0.0, math.inf))
 
 
-@operators("var.correction", constant="sqrt(n) (max x - min x) / (n - c)", source="its gradient; Popoviciu")
+@operators(
+    "var.correction", constant="sqrt(n) (max x - min x) / (n - c)", source="its gradient; Popoviciu"
+)
 def _var(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     count, correction = _group(self, dim), options.get("correction")
     rest = count - (1.0 if correction is None else float(correction))
@@ -150,5 +151,3 @@ def _log_softmax(q: "Analysis", node: Node, self: Node, dim: int, **options: Any
 @operators("logsumexp.default", constant="1", source="its gradient is a soft-max", tightness="exact")
 def _logsumexp(q: "Analysis", node: Node, self: Node, dim: Any, keepdim: bool = False) -> Behaviour:
     return LayerConstant(certified(1.0, "its gradient is a soft-max"), "", self)
-
-
