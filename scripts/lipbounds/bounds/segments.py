@@ -117,7 +117,7 @@ def _linear_part(x: Expression) -> tuple[Base, Tensor, float] | None:
     if size_in * size_out > _LARGEST_MATRIX or not size_in * size_out:
         return None
     steps = term.steps
-    if size_in == term.base.shape[-1] and len(steps) == 1 and isinstance(steps[0].map, Matrix):
+    if term.base.shape[-1:] == (size_in,) and len(steps) == 1 and isinstance(steps[0].map, Matrix):
         return term.base, steps[0].map.weight, steps[0].map.deviation
     matrix = _matrix(steps, term.base.shape, moduli=False)
     if matrix is None:
