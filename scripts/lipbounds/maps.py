@@ -1,8 +1,8 @@
 """Linear maps as they occur in networks: what is known of them, and how neighbours merge.
 
-A map takes a tensor of one shape to another, whatever its axes mean. Weights are held in float64. Where merging rounds, ``deviation`` bounds the Frobenius norm of what
-the map that is meant differs by from the one that is held (of the sum over taps, for a
-convolution), and every norm includes it.
+A map takes a tensor of one shape to another, whatever its axes mean. Weights are held in float64.
+Where merging rounds, ``deviation`` bounds the Frobenius norm of what the map that is meant differs by
+from the one that is held (of the sum over taps, for a convolution), and every norm includes it.
 """
 
 import math
@@ -108,12 +108,14 @@ class Known:
     """A linear map of which only its norms are known, such as a pooling or a resampling.
 
     ``apply`` computes it for one float64 tensor, or is None. ``terms`` bounds the number of products
-    that a result sums.
+    that a result sums. ``moduli`` computes the map with the moduli of its weights, where some of
+    these are negative.
     """
 
     norms: Callable[[float], OperatorNorm]
     apply: Callable[[Tensor], Tensor] | None = None
     terms: int | None = None
+    moduli: Callable[[Tensor], Tensor] | None = None
 
     def norm(self, ord: float) -> OperatorNorm:
         """The known norm."""
@@ -210,7 +212,7 @@ def _padded_filter(first: Selection, then: Filter, between: Shape) -> Filter | N
 
 
 def _scaling_twice(first: Scaling, then: Scaling) -> Scaling | None:
-    if not then.axis == first.axis and None not in (first.axis, then.axis):
+    if then.axis != first.axis and None not in (first.axis, then.axis):
         return None
     factors = first.factors * then.factors
     sizes = first.factors.abs().max().item(), then.factors.abs().max().item()
@@ -357,7 +359,9 @@ def _as_filter(item: Filter | Scaling, like: Filter) -> Filter | None:
         groups=1,
         padding_mode="zeros",
     )
-    kernel = torch.diag(item.factors.reshape(-1).expand(channels)).view(channels, channels, *one_tap.kernel_size)
+    kernel = torch.diag(item.factors.reshape(-1).expand(channels)).view(
+        channels, channels, *one_tap.kernel_size
+    )
     return Filter(kernel, one_tap, deviation=item.deviation * math.sqrt(channels), grid=like.grid)
 
 
@@ -449,7 +453,11 @@ def apply(item: LinearMap, x: Tensor) -> Tensor | None:
         return flat.view(-1, *item.shape)
     if isinstance(item, Filter):
         images = x.flatten(0, -item.kernel.dim())
-        found = _transposed(images, item) if item.transposed else convolve(images, item.kernel, item.geometry)
+        found = (
+            _transposed(images, item)
+            if item.transposed
+            else convolve(images, item.kernel, item.geometry)
+        )
         return found.unflatten(0, x.shape[: 1 - item.kernel.dim()])
     return torch.vmap(item.apply)(x) if item.apply is not None else None
 
@@ -460,7 +468,9 @@ def _transposed(x: Tensor, item: Filter) -> Tensor:
     padding = [p[0] for p in g.padding]
     plain = [
         (out - 1) * s - 2 * p + d * (k - 1) + 1
-        for out, s, p, d, k in zip(x.shape[2:], g.stride, padding, g.dilation, g.kernel_size, strict=True)
+        for out, s, p, d, k in zip(
+            x.shape[2:], g.stride, padding, g.dilation, g.kernel_size, strict=True
+        )
     ]
     return function[x.dim() - 3](
         x,

@@ -8,7 +8,7 @@ import importlib
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class Part:
 
     @property
     def _is_vector(self) -> bool:
-        return math.prod(self.base.shape) == self.base.shape[-1]
+        return self.base.shape[-1:] == (math.prod(self.base.shape),)
 
 
 @dataclass(frozen=True)
@@ -218,11 +218,13 @@ def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) ->
             map_ = Matrix(map_.weight.abs(), axis=map_.axis)
         if moduli and isinstance(map_, Filter):
             map_ = Filter(map_.kernel.abs(), map_.geometry, map_.transposed)
+        if moduli and isinstance(map_, Known) and map_.moduli is not None:
+            map_ = replace(map_, apply=map_.moduli)
         result = apply(map_, batch)
         if result is None:
             return None
         batch = result
-    return batch.flatten(1).T.contiguous()
+    return batch.reshape(len(batch), -1).T.contiguous()
 
 
 def _deviation(steps: tuple[Step, ...], shape: tuple[int, ...], matrix: Tensor) -> float:

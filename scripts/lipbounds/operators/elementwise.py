@@ -33,13 +33,15 @@ _LIBRARY = 1e-12
 Options: TypeAlias = Mapping[str, Any]
 """The arguments of the operator besides the one that varies."""
 
+_EVERYWHERE = Range()
+
 _DERIVATIVE = "derivative, checked in 30-digit arithmetic"
 
 
 def _entries(
     *names: str,
     slopes: Callable[[Options], Slopes],
-    range: Range = Range(),
+    range: Range = _EVERYWHERE,
     constant: str = "largest |slope|",
 ) -> None:
     """Registers functions whose slopes depend on their options alone."""
@@ -52,7 +54,7 @@ def _entries(
 
 
 def _ranged(
-    *names: str, slopes: Callable[[Options, Range], Slopes], range: Range = Range(), constant: str
+    *names: str, slopes: Callable[[Options, Range], Slopes], range: Range = _EVERYWHERE, constant: str
 ) -> None:
     """Registers functions whose slopes depend on where their argument lies."""
 
@@ -109,6 +111,8 @@ def _gelu(options: Options) -> Slopes:
 
 
 def _prelu(options: Options) -> Slopes:
+    if "weight" not in options:
+        raise ValueError("its slopes depend on the input")
     weight = torch.as_tensor(options["weight"]).detach().double()
     if not weight.isfinite().all():
         raise ValueError("a slope is NaN or infinite")
@@ -148,13 +152,17 @@ _entries("elu.default", slopes=_elu)
 _entries("celu.default", slopes=_celu)
 _entries("selu.default", slopes=lambda o: Slopes(0.0, _SELU_HIGH))
 _entries("gelu.default", slopes=_gelu, range=Range(-0.1701, math.inf))
-_entries("silu.default", slopes=lambda o: Slopes(1 - _SILU - 1e-10, _SILU), range=Range(-0.2785, math.inf))
+_entries(
+    "silu.default", slopes=lambda o: Slopes(1 - _SILU - 1e-10, _SILU), range=Range(-0.2785, math.inf)
+)
 _entries("mish.default", slopes=lambda o: Slopes(_MISH_LOW, _MISH_HIGH), range=Range(-0.3089, math.inf))
 _entries("hardswish.default", slopes=lambda o: Slopes(-0.5, 1.5), range=Range(-0.3751, math.inf))
 _entries("sigmoid.default", slopes=lambda o: Slopes(0.0, 0.25), range=Range(0.0, 1.0))
 _entries("hardsigmoid.default", slopes=lambda o: Slopes(0.0, up(1 / 6)), range=Range(0.0, 1.0))
 _entries("tanh.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
-_entries("hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default", slopes=lambda o: _UNIT)
+_entries(
+    "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default", slopes=lambda o: _UNIT
+)
 _entries("clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor", slopes=_clamp)
 _entries("softplus.default", slopes=_softplus)
 _entries("log_sigmoid.default", slopes=lambda o: _UNIT, range=Range(-math.inf, 0.0))
@@ -223,12 +231,18 @@ def _logarithm(shift: float) -> Callable[[Options, Range], Slopes]:
 _ranged("square.default", slopes=lambda o, r: _power(2, r), range=_POSITIVE, constant="2 max |x|")
 _ranged("pow.Tensor_Scalar", slopes=lambda o, r: _power(o["exponent"], r), constant="|p| max |x|^(p-1)")
 _ranged("pow.Scalar", slopes=lambda o, r: _exponential(float(o["self"]), r), constant="|log b| max b^x")
-_ranged("exp.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), range=_POSITIVE, constant="max exp(x)")
+_ranged(
+    "exp.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), range=_POSITIVE, constant="max exp(x)"
+)
 _ranged("expm1.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), constant="max exp(x)")
 _ranged("log.default", slopes=_logarithm(0.0), constant="1 / min x")
 _ranged("log1p.default", slopes=_logarithm(1.0), constant="1 / (1 + min x)")
-_ranged("sqrt.default", slopes=lambda o, r: _power(0.5, r), range=_POSITIVE, constant="1 / (2 sqrt(min x))")
-_ranged("rsqrt.default", slopes=lambda o, r: _power(-0.5, r), range=_POSITIVE, constant="min x^(-3/2) / 2")
+_ranged(
+    "sqrt.default", slopes=lambda o, r: _power(0.5, r), range=_POSITIVE, constant="1 / (2 sqrt(min x))"
+)
+_ranged(
+    "rsqrt.default", slopes=lambda o, r: _power(-0.5, r), range=_POSITIVE, constant="min x^(-3/2) / 2"
+)
 _ranged("reciprocal.default", slopes=lambda o, r: _power(-1, r), constant="1 / min x^2")
 
 

@@ -5,6 +5,7 @@ is a product (:mod:`.products`).
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,11 +37,10 @@ def _rounding(value: Any, dtype: torch.dtype) -> float:
     return abs(float(value) - torch.tensor(float(value), dtype=torch.float32).double().item())
 
 
-def spread(source: Node, shape: Shape) -> list[LinearMap]:
-    """The maps that broadcast a node to ``shape``: none where it has it."""
-    if source.shape == shape:
+def spread(size: Shape, shape: Shape) -> list[LinearMap]:
+    """The maps that broadcast a tensor of ``size`` to ``shape``: none where it has it."""
+    if size == shape:
         return []
-    size = source.shape
 
     def index() -> Tensor:
         count = torch.Size(size).numel()
@@ -57,7 +57,7 @@ def _sum(node: Node, *terms: tuple[Any, float]) -> Affine:
     for value, factor in terms:
         if isinstance(value, Node):
             factors = [number(float(factor), node.dtype)] if factor != 1 else []
-            parts.append((value, [*spread(value, node.shape), *factors]))
+            parts.append((value, [*spread(value.shape, node.shape), *factors]))
     return Affine(parts)
 
 
@@ -97,7 +97,7 @@ def _div(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
 
 def scaled(node: Node, x: Node, factor: Tensor, deviation: float = 0.0) -> Affine:
     """``factor * x`` with broadcasting; ``deviation`` bounds the error of the factors."""
-    return Affine([(x, [*spread(x, node.shape), Scaling(factor, deviation)])])
+    return Affine([(x, [*spread(x.shape, node.shape), Scaling(factor, deviation)])])
 
 
 # Matrices
@@ -112,7 +112,7 @@ def scaled(node: Node, x: Node, factor: Tensor, deviation: float = 0.0) -> Affin
 def _linear(q: "Analysis", node: Node, input: Any, weight: Any, bias: Any = None) -> Behaviour:
     if isinstance(weight, Node) or not isinstance(input, Node) or isinstance(bias, Node):
         raise ValueError("its weight or bias depends on the input")
-    return Affine([(input, (Matrix(weight_of(weight)),))])
+    return _times(node, input, torch.atleast_2d(weight_of(weight)), -1)
 
 
 @operators(
@@ -133,7 +133,9 @@ def _matmul(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
     return _times(node, b, weight.unsqueeze(0) if weight.dim() == 1 else weight, axis)
 
 
-@operators("addmm.default", constant="norm of the constant matrix", source="as matmul", tightness="1e-10")
+@operators(
+    "addmm.default", constant="norm of the constant matrix", source="as matmul", tightness="1e-10"
+)
 def _addmm(
     q: "Analysis", node: Node, self: Any, mat1: Any, mat2: Any, beta: float = 1, alpha: float = 1
 ) -> Behaviour:
@@ -150,20 +152,30 @@ def _times(node: Node, x: Node, weight: Tensor, axis: int) -> Affine:
     """Products along an ``axis`` of x with one weight (..., out, in), or one for each batch entry."""
     reshaped = Selection(node.shape)
     if weight.dim() == 2:
-        return Affine([(x, (Matrix(weight, axis=axis), reshaped))])
-    batch = torch.broadcast_shapes(weight.shape[:-2], x.shape[:-2])
-    maps = spread(x, (*batch, *x.shape[-2:]))
+        found = list(x.shape)
+        found[axis] = len(weight)
+        matrix = Matrix(weight, axis=axis)
+        return Affine([(x, (matrix,) if tuple(found) == node.shape else (matrix, reshaped))])
+    maps: list[LinearMap] = []
+    before = x.shape
+    if len(before) == 1:  # a vector
+        before = (1, *before)
+        axis = -1
+        maps.append(Selection(before))
+    batch = torch.broadcast_shapes(weight.shape[:-2], before[:-2])
+    maps += spread(before, (*batch, *before[-2:]))
     stacked = weight.flatten(0, -3)
 
-    def apply(value: Tensor) -> Tensor:
-        moved = value if axis == -2 else value.mT
-        image = weight @ moved
-        return image if axis == -2 else image.mT
+    def apply(matrices: Tensor, value: Tensor) -> Tensor:
+        return matrices @ value if axis == -2 else (matrices @ value.mT).mT
 
     known = Known(
-        lambda ord: certified(max(linear_norm(w, ord=ord).value for w in stacked), "largest of the matrices"),
-        apply,
+        lambda ord: certified(
+            max(linear_norm(w, ord=ord).value for w in stacked), "largest of the matrices"
+        ),
+        partial(apply, weight),
         weight.shape[-1],
+        partial(apply, weight.abs()),
     )
     return Affine([(x, [*maps, known, reshaped])])
 
@@ -238,7 +250,9 @@ def _conv_transpose(
 
 
 @operators("convolution.default", **_CONVOLUTION)
-def _convolution(q: "Analysis", node: Node, transposed: bool, output_padding: Any, **rest: Any) -> Behaviour:
+def _convolution(
+    q: "Analysis", node: Node, transposed: bool, output_padding: Any, **rest: Any
+) -> Behaviour:
     if transposed:
         return _conv_transpose(q, node, output_padding=output_padding, **rest)
     return _conv(q, node, **rest)

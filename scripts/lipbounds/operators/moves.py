@@ -67,6 +67,8 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
         (source,) = node.inputs
         if not node.dtype.is_floating_point:
             raise ValueError("converts to whole numbers, which jump")
+        if "as_strided" in node.operator and not _contiguous(q, source):
+            raise ValueError("reads the memory of a tensor whose entries do not lie in it in order")
         if kind == "keeps":
             return Affine([(source, (Selection(node.shape),))], silent=True)
         fill = arguments.get("value")
@@ -75,6 +77,11 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
 
     source = "moves entries, or adds constants" if kind != "copies" else "A^T A is diagonal"
     operators(*names, constant=constant, source=source, tightness=tightness)(rule)
+
+
+def _contiguous(q: "Analysis", source: Node) -> bool:
+    value = q.graph.run(torch.zeros(q.graph.input.shape, dtype=q.graph.input.dtype))[source]
+    return bool(value.is_contiguous() and value.storage_offset() == 0)
 
 
 _moves(
@@ -162,7 +169,7 @@ def _scatter(q: "Analysis", node: Node, self: Any, src: Any, **options: Any) -> 
 def _copy(q: "Analysis", node: Node, self: Any, src: Any, non_blocking: bool = False) -> Behaviour:
     if not node.dtype.is_floating_point:
         raise ValueError("converts to whole numbers, which jump")
-    return Affine([(src, spread(src, node.shape))]) if isinstance(src, Node) else Affine([])
+    return Affine([(src, spread(src.shape, node.shape))]) if isinstance(src, Node) else Affine([])
 
 
 @operators(
@@ -177,7 +184,9 @@ def _index_put(
     if accumulate or any(isinstance(index, Node) for index in indices):
         raise ValueError("adds to entries, or its indices depend on the input")
     if isinstance(values, Node) and isinstance(self, Node):
-        raise ValueError("writes varying values into a varying tensor by index; use slices or torch.where")
+        raise ValueError(
+            "writes varying values into a varying tensor by index; use slices or torch.where"
+        )
     source = values if isinstance(values, Node) else self
     return Affine([(source, (selection(node, source, copies=True),))])
 
@@ -199,15 +208,17 @@ def _where(q: "Analysis", node: Node, condition: Any, self: Any, other: Any) -> 
     varying = [(part, m) for part, m in parts if isinstance(part, Node)]
     if len(varying) == 2 and all(part.shape == node.shape for part, _ in varying):
         return Joined([part for part, _ in varying])
-    return Affine([(part, [*spread(part, node.shape), Scaling(m)]) for part, m in varying])
+    return Affine([(part, [*spread(part.shape, node.shape), Scaling(m)]) for part, m in varying])
 
 
-@operators("masked_fill.Scalar", "masked_fill.Tensor", constant="1", source="drops entries", tightness="exact")
+@operators(
+    "masked_fill.Scalar", "masked_fill.Tensor", constant="1", source="drops entries", tightness="exact"
+)
 def _masked_fill(q: "Analysis", node: Node, self: Any, mask: Any, value: Any) -> Behaviour:
     if isinstance(mask, Node) or isinstance(value, Node):
         raise ValueError("its mask or value depends on the input")
     kept = 1 - mask.double().cpu()
-    return Affine([(self, [*spread(self, node.shape), Scaling(kept)])])
+    return Affine([(self, [*spread(self.shape, node.shape), Scaling(kept)])])
 
 
 @operators(

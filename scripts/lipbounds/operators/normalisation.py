@@ -34,6 +34,7 @@ def _batch_norm(
     training: bool = False,
     cudnn_enabled: bool = False,
 ) -> Behaviour:
+    _refuse_statistics(node)
     if training or running_var is None:
         raise ValueError("takes its statistics from the batch; samples must not mix")
     if any(isinstance(value, Node) for value in (weight, bias, running_mean, running_var)):
@@ -68,7 +69,7 @@ def _layer_norm(
     cudnn_enable: bool = True,
 ) -> Behaviour:
     axes = len(normalized_shape)
-    return _normalised(q, input, weight, bias, eps, math.prod(normalized_shape), tokens=axes == 1)
+    return _normalised(q, node, input, weight, bias, eps, math.prod(normalized_shape), tokens=axes == 1)
 
 
 @operators("rms_norm.default", "_fused_rms_norm.default", **_STATISTICS)
@@ -84,7 +85,7 @@ def _rms_norm(
         wide = input.dtype == torch.float64
         eps = torch.finfo(torch.float64 if wide else torch.float32).eps
     count = math.prod(normalized_shape)
-    return _normalised(q, input, weight, None, eps, count, tokens=len(normalized_shape) == 1)
+    return _normalised(q, node, input, weight, None, eps, count, tokens=len(normalized_shape) == 1)
 
 
 @operators("group_norm.default", **_STATISTICS)
@@ -99,7 +100,7 @@ def _group_norm(
     cudnn_enabled: bool = True,
 ) -> Behaviour:
     count = math.prod(input.shape[1:]) // num_groups
-    return _normalised(q, input, weight, bias, eps, count, tokens=False)
+    return _normalised(q, node, input, weight, bias, eps, count, tokens=False)
 
 
 @operators("instance_norm.default", **_STATISTICS)
@@ -118,21 +119,42 @@ def _instance_norm(
 ) -> Behaviour:
     if not use_input_stats:
         return _batch_norm(q, node, input, weight, bias, running_mean, running_var, momentum, eps)
-    return _normalised(q, input, weight, bias, eps, math.prod(input.shape[2:]), tokens=False)
+    return _normalised(q, node, input, weight, bias, eps, math.prod(input.shape[2:]), tokens=False)
 
 
 @operators("_native_batch_norm_legit.no_stats", **_STATISTICS)
 def _batch_statistics(
-    q: "Analysis", node: Node, input: Node, weight: Any, bias: Any, training: bool, momentum: float, eps: float
+    q: "Analysis",
+    node: Node,
+    input: Node,
+    weight: Any,
+    bias: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
 ) -> Behaviour:
     count = input.shape[0] * math.prod(input.shape[2:])
-    return _normalised(q, input, weight, bias, eps, count, tokens=False)
+    return _normalised(q, node, input, weight, bias, eps, count, tokens=False)
+
+
+def _refuse_statistics(node: Node) -> None:
+    if node.output:
+        raise ValueError("returns the statistics as well, whose constants are not known")
 
 
 def _normalised(
-    q: "Analysis", source: Node, weight: Any, bias: Any, eps: float, count: int, *, tokens: bool
+    q: "Analysis",
+    node: Node,
+    source: Node,
+    weight: Any,
+    bias: Any,
+    eps: float,
+    count: int,
+    *,
+    tokens: bool,
 ) -> LayerConstant:
     """Groups of ``count`` entries over their own deviation. With ``tokens`` each is a token."""
+    _refuse_statistics(node)
     if q.ord != 2:
         raise ValueError(f"the constant is known for ord=2 only, not {q.ord}")
     if isinstance(weight, Node) or isinstance(bias, Node):

@@ -53,7 +53,7 @@ def _max_pool(
     for n, out, k, s, p, d in zip(self.shape[-axes:], node.shape[-axes:], *options, strict=True):
         index = (torch.arange(out) * s).unsqueeze(1) + torch.arange(k) * d - p
         inside = index[(index >= 0) & (index < n)]
-        counts.append(int(torch.bincount(inside).max()))
+        counts.append(int(torch.bincount(inside, minlength=n).max()))
     return _windows(q, self, counts)
 
 
@@ -81,7 +81,7 @@ def _refuse_positions(node: Node) -> None:
 def _windows(q: "Analysis", source: Node, counts: list[int]) -> LayerConstant:
     count = math.prod(counts)
     how = f"an entry is in up to {count} windows" if count > 1 else "windows do not overlap"
-    value = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[q.ord]
+    value = {1: float(count), 2: sqrt_up(count), math.inf: float(min(count, 1))}[q.ord]
     return LayerConstant(certified(value, how), how, source, selects=True)
 
 
@@ -106,14 +106,16 @@ def _average_pool(
 ) -> Behaviour:
     axes = _axes(node)
     kernel, strides, paddings = (_each(v, axes) for v in (kernel_size, stride or kernel_size, padding))
+    # sums along each axis, of which the first is divided
+    divisors = [divisor_override, *[1] * (axes - 1)] if divisor_override else [None] * axes
     matrices = [
-        torch.nn.functional.avg_pool1d(_basis(n), k, s, p, ceil_mode, count_include_pad)[0].T
-        for n, k, s, p in zip(self.shape[-axes:], kernel, strides, paddings, strict=True)
+        torch.nn.functional.avg_pool2d(
+            _basis(n).unsqueeze(-1), (k, 1), (s, 1), (p, 0), ceil_mode, count_include_pad, divisor
+        )[0, :, :, 0].T
+        for n, k, s, p, divisor in zip(
+            self.shape[-axes:], kernel, strides, paddings, divisors, strict=True
+        )
     ]
-    if divisor_override:
-        if ceil_mode or not count_include_pad:
-            raise ValueError("divisor_override with partial windows is not supported")
-        matrices[0] = matrices[0] * (math.prod(kernel) / divisor_override)
     return _separable(node, self, matrices)
 
 
@@ -140,18 +142,27 @@ def _upsample(
     align_corners: bool,
     scale_factors: Any = None,
 ) -> Behaviour:
-    """The operator along one axis, with all other axes of size 1."""
+    """The operator along one axis, of images that are constant along the others.
+
+    These keep size 2, because torch confuses the axes of anti-aliased images of width 1. Where the
+    input or the result has size 1 itself, it is what the operator does that counts.
+    """
     assert node.call is not None
     axes = _axes(node)
     matrices = []
-    for axis, n in enumerate(input.shape[-axes:]):
-        basis = _basis(n).view(1, n, *[n if a == axis else 1 for a in range(axes)])
-        size = None if output_size is None else [output_size[axis] if a == axis else 1 for a in range(axes)]
-        scale = None
-        if scale_factors is not None:
-            scale = [scale_factors[axis] if a == axis else 1.0 for a in range(axes)]
-        image = node.call(basis, size, align_corners, scale)
-        matrices.append(image.flatten(2)[0].T)
+    before, after = input.shape[-axes:], node.shape[-axes:]
+    for axis, n in enumerate(before):
+        real = [a == axis or min(before[a], after[a]) == 1 for a in range(axes)]
+        sizes = [before[a] if real[a] else 2 for a in range(axes)]
+        basis = torch.eye(n, dtype=torch.float64).view(
+            1, n, *[n if a == axis else 1 for a in range(axes)]
+        )
+        size, scale = (
+            None if option is None else [option[a] if real[a] else plain for a in range(axes)]
+            for option, plain in ((output_size, 2), (scale_factors, 1.0))
+        )
+        image = node.call(basis.expand(1, n, *sizes).contiguous(), size, align_corners, scale)
+        matrices.append(image.movedim(axis + 2, 2).reshape(n, after[axis], -1)[:, :, 0].T)
     return _separable(node, input, matrices)
 
 
@@ -173,8 +184,15 @@ def _separable(node: Node, source: Node, matrices: list[Tensor]) -> Affine:
         return certified(product_up([*each, 1 + slack]), "one axis at a time")
 
     terms = math.prod(matrix.shape[1] for matrix in matrices)
-    return Affine([(source, (Known(norms, partial(_run, node, source), terms),))])
+    known = Known(norms, partial(_run, node, source), terms, partial(_moduli, matrices))
+    return Affine([(source, (known,))])
 
 
 def _run(node: Node, source: Node, x: Tensor) -> Tensor:
     return node.run({source: x}, wide=True)
+
+
+def _moduli(matrices: list[Tensor], x: Tensor) -> Tensor:
+    for axis, matrix in enumerate(matrices, -len(matrices)):
+        x = (x.movedim(axis, -1) @ matrix.abs().T).movedim(-1, axis)
+    return x

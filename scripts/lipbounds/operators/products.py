@@ -44,7 +44,7 @@ def quotient(q: "Analysis", node: Node, a: Any, b: Node) -> Behaviour:
         if _is_one_plus_modulus(a, b):
             return Elementwise(a, Slopes(0.0, 1.0), Range(-1.0, 1.0))
         least = _least_norm_over(a, b)
-        if least is not None and q.ord == 2:
+        if least is not None and q.ord == 2 and node.shape == a.shape:
             return LayerConstant(
                 certified(quotient_up(1.0, least), "1 / smallest divisor"),
                 "1 / smallest divisor",
@@ -78,14 +78,16 @@ def _is_one_plus_modulus(a: Node, b: Node) -> bool:
 
 def _least_norm_over(a: Node, b: Node) -> float | None:
     """The constant at which |a|_2, by which a is divided, is cut off below; None for another divisor."""
-    if b.operator == "aten.expand.default":
+    while b.operator == "aten.expand.default":
         (b,) = b.inputs
     if b.operator not in ("aten.clamp_min.default", "aten.clamp.default"):
         return None
-    least, most = b.arguments["min"], b.arguments.get("max")
+    if b.arguments.get("max") is not None:
+        return None
+    least = b.arguments["min"]
     (norm,) = b.inputs
     whole = norm.operator == "aten.linalg_vector_norm.default" and norm.arguments["self"] is a
-    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"] or most is not None:
+    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"]:
         return None
     return float(least) if isinstance(least, int | float) and least > 0 else None
 
@@ -102,9 +104,7 @@ def matrix_product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
         for part, token in zip((a, b), tokens, strict=True)
     ]
     copies = math.prod(node.shape[:-2])
-    factors = [
-        Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)
-    ]
+    factors = [Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)]
     bound = sizes[1] * factors[0] * q.bound(a, last=True) + sizes[0] * factors[1] * q.bound(b, last=True)
     token = product_up([tokens[0], sizes[1].value])
     return Bounded(bound, _how(bound.value), Range(-token, token), token)

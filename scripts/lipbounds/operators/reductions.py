@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from lipbounds.graph import Node
 from lipbounds.maps import Known, certified
 from lipbounds.operators.table import (
@@ -28,6 +27,11 @@ def _group(source: Node, dim: Any) -> int:
     return math.prod(source.shape[a % rank] for a in axes) if rank else 1
 
 
+def _refuse_whole_numbers(node: Node) -> None:
+    if not node.dtype.is_floating_point:
+        raise ValueError("converts to whole numbers, which jump")
+
+
 @operators(
     "sum.default", "sum.dim_IntList", "mean.default", "mean.dim",
     constant="root of the number of entries, over that number for a mean",
@@ -35,6 +39,7 @@ def _group(source: Node, dim: Any) -> int:
     tightness="exact",
 )  # fmt: skip
 def _sum(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
+    _refuse_whole_numbers(node)
     count = _group(self, dim)
     values = {1: 1.0, 2: sqrt_up(count), math.inf: float(count)}
     if ".mean" in node.operator:
@@ -46,12 +51,19 @@ def _sum(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any)
     return Affine([(self, (Known(norms, lambda x: node.run({self: x}, wide=True), count),))])
 
 
-@operators("cumsum.default", constant="|A|_2 <= sqrt(|A|_1 |A|_inf)", source="ones below a diagonal", tightness="not tight")
+@operators(
+    "cumsum.default",
+    constant="1 / (2 sin(pi / (4 n + 2))); n for ord=1 and inf",
+    source="the inverse is a difference, with known singular values",
+    tightness="exact",
+)
 def _cumsum(q: "Analysis", node: Node, self: Node, dim: int, **options: Any) -> Behaviour:
+    _refuse_whole_numbers(node)
     count = self.shape[dim] if self.shape else 1
+    smooth = (1 + 1e-12) / (2 * math.sin(math.pi / (4 * count + 2)))
 
     def norms(ord: float) -> Any:
-        return certified(float(count), f"over up to {count} entries")
+        return certified(smooth if ord == 2 else float(count), f"over up to {count} entries")
 
     return Affine([(self, (Known(norms, lambda x: node.run({self: x}, wide=True), count),))])
 
@@ -77,7 +89,8 @@ def _ordered(q: "Analysis", node: Node, self: Node, **options: Any) -> Behaviour
     tightness="exact",
 )  # fmt: skip
 def _vector_norm(q: "Analysis", node: Node, self: Node, **options: Any) -> Behaviour:
-    p = float(options.get("ord", options.get("p", 2)))
+    given = options.get("ord", options.get("p"))
+    p = 2.0 if given is None else float(given)
     if p < 1:
         raise ValueError(f"the {p}-norm is not Lipschitz")
     count = _group(self, options.get("dim"))
@@ -86,7 +99,12 @@ def _vector_norm(q: "Analysis", node: Node, self: Node, **options: Any) -> Behav
     return LayerConstant(certified(value, "triangle inequality"), "", self, Range(0.0, math.inf))
 
 
-@operators("var.correction", constant="2 sqrt(n) |x - mean| / (n - c)", source="its gradient", tightness="not tight")
+@operators(
+    "var.correction",
+    constant="sqrt(n) (max x - min x) / (n - c)",
+    source="its gradient; Popoviciu",
+    tightness="not tight",
+)
 def _var(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     count, correction = _group(self, dim), options.get("correction")
     rest = count - (1.0 if correction is None else float(correction))
@@ -94,7 +112,7 @@ def _var(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any)
     width = known.high - known.low
     if q.ord != 2 or rest <= 0:
         raise ValueError("the variance is known for ord=2 and more entries than its correction only")
-    value = Extended.of(quotient_up(product_up([2.0, sqrt_up(count), width]), rest) * (1 + 1e-12))
+    value = Extended.of(quotient_up(product_up([sqrt_up(count), width]), rest) * (1 + 1e-12))
     how = "on the range of its input" if width < math.inf else "unbounded; give a radius"
     return Bounded(value * q.bound(self, last=True), how, Range(0.0, math.inf))
 
@@ -117,24 +135,22 @@ def _std(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any)
 )  # fmt: skip
 def _softmax(q: "Analysis", node: Node, self: Node, dim: int, **options: Any) -> Behaviour:
     along_last = dim in (-1, len(self.shape) - 1)
-    token = 1.0 if along_last else sqrt_up(self.shape[-1])
+    token = 1.0 if along_last or not self.shape else sqrt_up(self.shape[-1])
     return LayerConstant(certified(0.5, "1/2"), "1/2", self, Range(0.0, 1.0), token)
 
 
 @operators(
     "log_softmax.int", "_log_softmax.default",
-    constant="sqrt(n); 2 for ord=inf, n for ord=1",
+    constant="sqrt(n); 2 for ord=inf, n - 1 for ord=1",
     source="|I - 1 p^T| = sqrt(n) |p|",
     tightness="exact for n >= 2",
 )  # fmt: skip
 def _log_softmax(q: "Analysis", node: Node, self: Node, dim: int, **options: Any) -> Behaviour:
     size = self.shape[dim] if self.shape else 1
-    value = {1: float(max(1, size)), 2: sqrt_up(size), math.inf: 2.0}[q.ord]
+    value = {1: float(max(1, size - 1)), 2: sqrt_up(size), math.inf: 2.0}[q.ord]
     return LayerConstant(certified(value, "root of the number of classes"), "sqrt(n)", self)
 
 
 @operators("logsumexp.default", constant="1", source="its gradient is a soft-max", tightness="exact")
 def _logsumexp(q: "Analysis", node: Node, self: Node, dim: Any, keepdim: bool = False) -> Behaviour:
     return LayerConstant(certified(1.0, "its gradient is a soft-max"), "", self)
-
-
