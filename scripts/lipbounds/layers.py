@@ -223,9 +223,7 @@ def _l2_attention(module: L2SelfAttention, input_shape: Shape, ord: float) -> La
     twice = 2 * _largest_mean(tokens - 1)
     kappa = sum_up([root, product_up([twice, sum_up([root, 1.0])])])
     heads = []
-    for query, value in zip(
-        weight_of(module.query_weight), weight_of(module.value_weight), strict=True
-    ):
+    for query, value in zip(weight_of(module.query_weight), weight_of(module.value_weight), strict=True):
         q, v = linear_norm(query).value, linear_norm(value).value
         heads.append(product_up([q, q, q, q, v, v]))
     scale = quotient_up(1.0, down(math.sqrt(module.query_weight.shape[-1])))

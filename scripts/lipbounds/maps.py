@@ -439,6 +439,21 @@ def is_zero(item: LinearMap) -> bool:
     return isinstance(item, Filter) and item.deviation == 0 and not item.kernel.any()
 
 
+def image_shape(item: LinearMap, shape: Shape) -> Shape:
+    """The shape of the image of a tensor of ``shape``."""
+    match item:
+        case Scaling():
+            return shape
+        case Selection():
+            return item.shape
+        case Matrix():
+            found = list(shape)
+            found[item.axis] = len(item.weight)
+            return tuple(found)
+    image = apply(item, torch.zeros(1, *shape, dtype=torch.float64))
+    return shape if image is None else tuple(image.shape[1:])
+
+
 def apply(item: LinearMap, x: Tensor) -> Tensor | None:
     """The map of float64 tensors side by side, (b, *shape), or None where it is not known."""
     if isinstance(item, Scaling):

@@ -434,7 +434,11 @@ def test_layer_norm_bounds_the_tokens_of_attention():
         a=nn.MultiheadAttention(6, 1, batch_first=True),
     )
     apart = encoder.double().eval()
-    assert lower_bound(apart, torch.randn(10, 4, 6, **F64)).max <= upper_bound(apart, (4, 6)).value < math.inf
+    assert (
+        lower_bound(apart, torch.randn(10, 4, 6, **F64)).max
+        <= upper_bound(apart, (4, 6)).value
+        < math.inf
+    )
 
     def run(m, x):
         y = m.n(x)
@@ -463,10 +467,14 @@ def test_products_and_attention_on_a_ball(seed, radius):
 
 def test_plain_nets_have_the_graph_that_is_exported():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh())
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh()
+    )
     short, (long, _) = plain(model.eval(), (2, 3)), export(model, (2, 3))
     assert [n.operator for n in short] == [n.operator for n in long]
-    assert [(n.path, n.layer, n.shape) for n in short][1:] == [(n.path, n.layer, n.shape) for n in long][1:]
+    assert [(n.path, n.layer, n.shape) for n in short][1:] == [(n.path, n.layer, n.shape) for n in long][
+        1:
+    ]
     x = torch.randn(1, 2, 3)
     assert torch.equal(short.run(x)[short.outputs[0]], long.run(x)[long.outputs[0]])
     model[1].register_forward_hook(lambda module, inputs, output: 2 * output)
@@ -482,7 +490,9 @@ def nets(draw):
     """Small chains of linear layers and any activation, with or without convolution and skip."""
     torch.manual_seed(draw(st.integers(0, 10**6)))
     # torch computes the derivative of Hardsigmoid with 1/6 in single precision
-    kinds = [k for k in ACTIVATIONS[:-2] if not isinstance(k, nn.Hardshrink | nn.Threshold | nn.Hardsigmoid)]
+    kinds = [
+        k for k in ACTIVATIONS[:-2] if not isinstance(k, nn.Hardshrink | nn.Threshold | nn.Hardsigmoid)
+    ]
     picked = draw(st.sampled_from(kinds))
     activation = lambda: picked  # noqa: E731
     widths = draw(st.lists(st.integers(1, 6), min_size=2, max_size=4))
@@ -633,7 +643,12 @@ def test_control_flow_is_refused_with_a_way_out():
     ("function", "shape", "error", "message"),
     [
         (lambda m, x: torch.erfinv(x), (3,), UnknownLayerError, r"erfinv.*module of its own"),
-        (lambda m, x: x.sign() * torch.lgamma(x), (3,), UnknownLayerError, r"sign.*jumps.*; aten.lgamma"),
+        (
+            lambda m, x: x.sign() * torch.lgamma(x),
+            (3,),
+            UnknownLayerError,
+            r"sign.*jumps.*; aten.lgamma",
+        ),
         (lambda m, x: x * x.sum().item(), (3,), UnknownLayerError, "a number taken out of a tensor"),
         (lambda m, x: x + torch.randn_like(x), (3,), UnknownLayerError, "random"),
         (lambda m, x: x.argmax(1), (3,), UnknownLayerError, "jumps"),
@@ -688,7 +703,8 @@ def changed_by_a_module(module, x):
 
 
 @pytest.mark.parametrize(
-    ("function", "value"), [(changed_while_aliased, 1), (changed_through_a_view, 3), (changed_by_a_module, 2)]
+    ("function", "value"),
+    [(changed_while_aliased, 1), (changed_through_a_view, 3), (changed_by_a_module, 2)],
 )
 def test_changes_in_place_are_what_they_do(function, value):
     layers = {"a": nn.Identity(), "b": nn.ReLU(inplace=True)}
@@ -708,7 +724,7 @@ def test_changes_in_place_that_nobody_else_reads_are_fine():
 
 def test_batch_statistics_are_refused():
     layer = nn.BatchNorm2d(3, track_running_stats=False).eval()
-    with pytest.raises(ValueError, match="two samples at once|more than 1 value"):
+    with pytest.raises(ValueError, match=r"two samples at once|more than 1 value"):
         upper_bound(nn.Sequential(nn.Conv2d(3, 3, 1), layer), (3, 4, 4))
 
 
@@ -717,7 +733,7 @@ def test_models_of_two_inputs_are_refused():
         def forward(self, x, y):
             return x + y
 
-    with pytest.raises(ValueError, match="takes several inputs.*'y'"):
+    with pytest.raises(ValueError, match=r"takes several inputs.*'y'"):
         upper_bound(Two(), (3,))
 
 

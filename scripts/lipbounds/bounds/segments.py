@@ -63,7 +63,9 @@ class Part:
         """Multiplications that turn it into a matrix and bound its rounding."""
         if len(self.steps) == 1 and isinstance(self.steps[0].map, Matrix) and self._is_vector:
             return 0.0
-        return 2.0 * self.size[1] * sum(_multiplications(step) for step in self.steps) + math.prod(self.size)
+        return 2.0 * self.size[1] * sum(_multiplications(step) for step in self.steps) + math.prod(
+            self.size
+        )
 
     @property
     def _is_vector(self) -> bool:
@@ -110,9 +112,7 @@ class Tightening:
             return None
         return self._least(analysis, segment, name, started)
 
-    def _least(
-        self, analysis: Analysis, segment: Segment, name: str, started: float
-    ) -> Extended | None:
+    def _least(self, analysis: Analysis, segment: Segment, name: str, started: float) -> Extended | None:
         extra = _perturbation(segment)
         found: dict[str, Extended] = {}
         tried = []
@@ -127,7 +127,9 @@ class Tightening:
             found[method] = Extended.of(norm.value) + extra
             tried.append(f"{method} {norm.value:.6g}")
         if not found:
-            analysis.row(name, "chain", certified(math.inf, ""), "; ".join(tried), time.perf_counter() - started)
+            analysis.row(
+                name, "chain", certified(math.inf, ""), "; ".join(tried), time.perf_counter() - started
+            )
             return None
         best = min(found, key=lambda method: found[method].sort_key)
         self.used.append(best)
@@ -285,4 +287,3 @@ def _perturbation(segment: Segment) -> Extended:
     for steepest in segment.chain.steepest:
         larger = larger * Extended.of(steepest)
     return larger
-

@@ -156,6 +156,8 @@ def _side_by_side(both: Tensor, first: Tensor, second: Tensor) -> bool:
         doubled[axis] *= 2
         if list(both.shape) == doubled:
             half = first.shape[axis]
-            if _close(both.narrow(axis, 0, half), first) and _close(both.narrow(axis, half, half), second):
+            if _close(both.narrow(axis, 0, half), first) and _close(
+                both.narrow(axis, half, half), second
+            ):
                 return True
     return False

@@ -37,9 +37,10 @@ def export(
     """The graph of ``model`` in eval mode for one input of ``input_shape``, and the twin that ran.
 
     Operators that are not ``known`` by name are broken up into others where torch can. Modules of the
-    types in ``whole`` become one operator each; the graph needs the twin to run these. Nodes on which no output depends are left out. A model without floating-point weights is taken to
-    run in float64, where constants of torch that depend on the dtype give the largest bounds, or in
-    float32 where it does not run in float64.
+    types in ``whole`` become one operator each; the graph needs the twin to run these. Nodes on which
+    no output depends are left out. A model without floating-point weights is taken to run in float64,
+    where constants of torch that depend on the dtype give the largest bounds, or in float32 where it
+    does not run in float64.
 
     Raises
     ------
@@ -68,12 +69,16 @@ def _exported(
     whole: Container[type[nn.Module]],
 ) -> Graph:
     with _LOCK, _quietly(), _only_composites(known):
+        # first, so that what the model keeps from its first call are values
+        rejection = _rejection(model, example)
+        if rejection is not None:
+            raise ValueError(rejection)
         try:
             with kept.functions(), kept.modules(model, whole):
                 program = torch.export.export(model, (example.clone(),), strict=False)
                 program = _broken_up(program.run_decompositions({}), known)
         except Exception as error:
-            raise ValueError(_reason(model, example, error)) from error
+            raise ValueError(_reason(model, error)) from error
     return _Folding(program, example.device).graph()
 
 
@@ -96,6 +101,8 @@ def _rejection(model: nn.Module, example: Tensor) -> str | None:
         with torch.no_grad():
             model(example.clone())
     except Exception as error:
+        if "argument" in str(error) and "missing" in str(error) and not entered:
+            return f"{type(model).__name__} takes several inputs: {error}; bounds are for models of one input"
         path, module, inputs = entered[-1] if entered else ("", model, (example,))
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in inputs if isinstance(leaf, Tensor))
         return (
@@ -175,8 +182,8 @@ def _differs_in_training(module: nn.Module) -> bool:
     if nn.utils.parametrize.is_parametrized(module):
         return any(
             isinstance(part, nn.utils.parametrizations._SpectralNorm)
-            for parts in module.parametrizations.values()  # type: ignore[operator, union-attr]
-            for part in parts  # type: ignore[union-attr]
+            for parts in module.parametrizations.values()  # type: ignore[operator]
+            for part in parts
         )
     old_spectral_norm = any(
         isinstance(hook, nn.utils.spectral_norm.__globals__["SpectralNorm"])
@@ -196,17 +203,12 @@ def _quietly() -> Iterator[None]:
         logging.disable(before)
 
 
-def _reason(model: nn.Module, example: Tensor, error: Exception) -> str:
+def _reason(model: nn.Module, error: Exception) -> str:
     """What torch.export said, in one sentence, with what to do about it."""
     text, name = str(error), type(model).__name__
     own = "move that into a module of its own and register a rule for it (@lipbounds.register_rule)"
     if any(isinstance(module, torch.jit.ScriptModule) for module in model.modules()):
         return f"{name} is, or contains, TorchScript, which has no graph; hand over the nn.Module itself"
-    rejection = _rejection(model, example)
-    if rejection is not None and "missing" in rejection and "argument" in rejection:
-        return f"{name} takes several inputs: {rejection.split(': ', 1)[1]}; bounds are for models of one input"
-    if rejection is not None:
-        return rejection
     if "data-dependent" in text.lower() or "GuardOnDataDependent" in type(error).__name__:
         line = _user_line(text)
         return (
@@ -250,9 +252,7 @@ class _Folding:
                 return self._finished(call, signature, mutable)
         raise ValueError("the model returns nothing")
 
-    def _placeholder(
-        self, call: FxNode, spec: Any, changed: set[str], mutable: dict[Node, str]
-    ) -> Any:
+    def _placeholder(self, call: FxNode, spec: Any, changed: set[str], mutable: dict[Node, str]) -> Any:
         if spec.kind.name == "USER_INPUT":
             example = call.meta.get("val")
             if not isinstance(example, Tensor):
@@ -287,7 +287,8 @@ class _Folding:
             return call.target(*arguments, **options)  # type: ignore[operator]
         if str(call.target).split(".")[1] in _SHAPE_ONLY:
             arguments, options = tree_map(_zeros_for, (arguments, options))
-        random = torch.Tag.nondeterministic_seeded in call.target.tags
+        tags = getattr(call.target, "tags", ())
+        random = torch.Tag.nondeterministic_seeded in tags
         attention = "scaled_dot_product_attention" in str(call.target)
         if _varies([arguments, options]) or (random and not attention):
             return self._nodes(call, arguments, options)
@@ -339,7 +340,9 @@ class _Folding:
             if node not in used:
                 used[node] = None
                 waiting += node.inputs
-        found = [v for value in self.values.values() for v in (value if isinstance(value, list) else [value])]
+        found = [
+            v for value in self.values.values() for v in (value if isinstance(value, list) else [value])
+        ]
         ordered = [v for v in dict.fromkeys(v for v in found if isinstance(v, Node)) if v in used]
         nodes = [self.input, *[node for node in ordered if node is not self.input]]
         return Graph(self.input, tuple(nodes), tuple(results), self.device)
@@ -354,8 +357,8 @@ _CONTROL_FLOW = (
 
 
 _SHAPE_ONLY = {
-    "new_ones", "new_zeros", "new_full", "new_empty", "ones_like", "zeros_like", "full_like", "empty_like",
-    "zero", "fill",
+    "new_ones", "new_zeros", "new_full", "new_empty", "ones_like", "zeros_like", "full_like",
+    "empty_like", "zero", "fill",
 }  # fmt: skip
 """Operators that look at the shape and type of a tensor, and not at its values."""
 

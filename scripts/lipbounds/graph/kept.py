@@ -61,7 +61,7 @@ def modules(model: nn.Module, whole: Container[type[nn.Module]]) -> Iterator[Non
     for module in found:
         number = next(_NUMBERS)
         _RUNNING[number] = module
-        module.forward = _recorded(module, number)  # type: ignore[method-assign]
+        module.forward = _recorded(module, number)
     try:
         yield
     finally:

@@ -43,7 +43,15 @@ def plain(model: nn.Module, input_shape: Shape) -> Graph | None:
         if operator is not None:
             kind = type(layer).__name__
             node = Node(
-                f"{kind.lower()}_{path}", str(operator), operator, arguments, shape, dtype, None, path, kind
+                f"{kind.lower()}_{path}",
+                str(operator),
+                operator,
+                arguments,
+                shape,
+                dtype,
+                None,
+                path,
+                kind,
             )
             nodes.append(node)
     return Graph(nodes[0], tuple(nodes), (nodes[-1],), device)

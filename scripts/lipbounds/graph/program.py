@@ -60,7 +60,9 @@ class Node:
     @property
     def place(self) -> str:
         """Where the call stands, for messages: path, operator and the line of code."""
-        module = (f"{self.path} ({self.layer})" if self.layer else self.path) or self.layer or "the model"
+        module = (
+            (f"{self.path} ({self.layer})" if self.layer else self.path) or self.layer or "the model"
+        )
         return f"{self.operator} in {module}" + (f", {self.line}" if self.line else "")
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from lipbounds.graph import Graph, Node, Shape
 from lipbounds.graph.kept import module_of
-from lipbounds.maps import Filter, LinearMap, Scaling, Selection, apply, certified, is_zero
+from lipbounds.maps import Filter, LinearMap, Scaling, Selection, apply, certified, image_shape, is_zero
 from lipbounds.operator_norm import Kind, OperatorNorm, affine_norm
 from lipbounds.operators.expressions import Base, Expression, Step, Term, merged_sum
 from lipbounds.operators.ranges import Ranges
@@ -152,14 +152,14 @@ class Analysis:
         terms: list[Term] = []
         for source, maps in behaviour.parts:
             images, shape = list(self.values[source].terms), source.shape
-            for map_ in maps:
+            for place, map_ in enumerate(maps):
                 if isinstance(map_, Filter) and self.grid is not None:
                     map_ = replace(map_, grid=self.grid)
                 silent = behaviour.silent or isinstance(map_, Selection) or _is_sign(map_)
                 step = Step(map_, "" if silent else name, "" if silent else kind, shape)
                 if not (isinstance(map_, Selection) and map_.index is None and map_.shape == shape):
                     images = [term.then(step) for term in images]
-                shape = map_.shape if isinstance(map_, Selection) else shape
+                shape = image_shape(map_, shape) if place < len(maps) - 1 else node.shape
             terms += images
         value = Expression(tuple(terms), node.shape)
         if len(terms) > _MOST_TERMS:
@@ -287,4 +287,3 @@ def names(node: Node) -> tuple[str, str]:
         return node.path, node.layer
     own = node.operator.split(".")[1].strip("_")
     return (f"{node.path}.{node.name}" if node.path else node.name), own
-

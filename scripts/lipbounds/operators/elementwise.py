@@ -60,7 +60,8 @@ def _ranged(
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         x, options = _only_varying(arguments)
-        return Elementwise(x, _outward(slopes(options, q.ranges.of(x))), range)
+        domain = q.ranges.of(x)
+        return Elementwise(x, _outward(slopes(options, domain)), range, domain)
 
     source = "derivative on the range of the argument"
     operators(*names, constant=constant, source=source, tightness="exact on the range")(rule)

@@ -25,7 +25,7 @@ def product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
     first, second = q.ranges.of(a), q.ranges.of(b)
     if a is b:
         low, high = 2 * first.low, 2 * first.high
-        return Elementwise(a, Slopes(low, high, _how(high - low)), Range(0.0, math.inf))
+        return Elementwise(a, Slopes(low, high, _how(high - low)), Range(0.0, math.inf), first)
     bound = Extended.of(second.peak) * _spread_bound(q, node, a)
     bound = bound + Extended.of(first.peak) * _spread_bound(q, node, b)
     ends = [x * y for x in (first.low, first.high) for y in (second.low, second.high)]

@@ -21,7 +21,6 @@ from lipbounds.operators.table import (
     Joined,
     LayerConstant,
     Range,
-    Slopes,
 )
 from lipbounds.rounding import gamma, product_up, sqrt_up, sum_up, up
 
@@ -108,9 +107,7 @@ class Ranges:
     def _of_affine(self, node: Node, behaviour: Affine, ranges: list[Range]) -> Range:
         if any(not r.peak < math.inf for r in ranges):
             return ranges[0].hull(Range(0.0, 0.0)) if behaviour.silent else Range()
-        centres = {
-            s: r.low / 2 + r.high / 2 for (s, _), r in zip(behaviour.parts, ranges, strict=True)
-        }
+        centres = {s: r.low / 2 + r.high / 2 for (s, _), r in zip(behaviour.parts, ranges, strict=True)}
         value = node.run(_filled(node, centres), wide=True)
         offset = node.run(_filled(node, dict.fromkeys(centres, 0.0)), wide=True)
         reach, size, terms = [], [offset.abs().max().item()], 4
@@ -128,7 +125,7 @@ class Ranges:
     def _of_elementwise(self, node: Node, behaviour: Elementwise, ranges: list[Range]) -> Range:
         if not ranges:
             return Range()
-        (known,), slopes = ranges, behaviour.slopes
+        known, slopes = ranges[0].within(behaviour.domain), behaviour.slopes
         if not known.peak < math.inf or not slopes.largest < math.inf:
             if slopes.low >= 0 and known.low > -math.inf and slopes.high < math.inf:
                 low = node.run(_filled(node, {behaviour.input: known.low}), wide=True).min().item()
@@ -155,7 +152,7 @@ class Ranges:
         match behaviour:
             case LayerConstant(token=token) | Bounded(token=token):
                 found = min(found, token)
-            case Elementwise(input=source, slopes=slopes) if depth and self._passes_zero(source, slopes):
+            case Elementwise(input=source, slopes=slopes) if depth and self._passes_zero(behaviour):
                 zero = node.run(_filled(node, {source: 0.0}), wide=True).abs().max().item()
                 inner = product_up([slopes.largest, self._token(source, depth - 1)])
                 found = min(found, sum_up([product_up([last, zero * (1 + 1e-12)]), inner]))
@@ -164,13 +161,15 @@ class Ranges:
                 if gain < math.inf:
                     offset = node.run(_filled(node, {source: 0.0}), wide=True)
                     size = _largest_token(offset) * (1 + 1e-9)
-                    found = min(found, sum_up([product_up([gain, self._token(source, depth - 1)]), size]))
+                    found = min(
+                        found, sum_up([product_up([gain, self._token(source, depth - 1)]), size])
+                    )
         return found
 
-    def _passes_zero(self, source: Node, slopes: Slopes) -> bool:
-        """Whether slopes that hold on the range of ``source`` hold on the way to 0."""
-        known = self._structural(source)
-        return slopes.largest < math.inf and known.low <= 0 <= known.high
+    def _passes_zero(self, behaviour: Elementwise) -> bool:
+        """Whether the slopes hold on the way from every argument to 0."""
+        known = self._structural(behaviour.input).within(behaviour.domain)
+        return behaviour.slopes.largest < math.inf and known.low <= 0 <= known.high
 
     # Around the centre of the ball
 
@@ -232,4 +231,3 @@ def _token_gain(map_: object, before: tuple[int, ...], after: tuple[int, ...]) -
             return math.inf
         return 1.0 if not map_.copies else sqrt_up(after[-1])
     return math.inf
-

@@ -21,7 +21,7 @@ from lipbounds.operator_norm import OperatorNorm
 from lipbounds.rounding import Extended
 
 if TYPE_CHECKING:
-    from lipbounds.operators.analysis import Analysis
+    pass
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,15 @@ class Slopes:
 
 @dataclass(frozen=True)
 class Elementwise:
-    """A function that acts on each entry of ``input`` alone; its values lie in ``range``."""
+    """A function that acts on each entry of ``input`` alone; its values lie in ``range``.
+
+    The slopes hold on ``domain``, which contains all entries of the input.
+    """
 
     input: Node
     slopes: Slopes
     range: Range = Range()
+    domain: Range = Range()
 
 
 @dataclass(frozen=True)
@@ -130,7 +134,9 @@ class Bounded:
     token: float = math.inf
 
 
-Behaviour: TypeAlias = Affine | Elementwise | LayerConstant | Joined | Bounded | Local | LinearMap | Slopes
+Behaviour: TypeAlias = (
+    Affine | Elementwise | LayerConstant | Joined | Bounded | Local | LinearMap | Slopes
+)
 """What rules return; those of modules may also return a linear map or slopes."""
 
 
@@ -214,7 +220,8 @@ class UnknownLayerError(LookupError):
             f"{name} ({_NOT_LIPSCHITZ[name]})" if name in _NOT_LIPSCHITZ else name for name in calls
         ]
         places = [
-            found[0].place.split(" in ", 1)[1] + (f" and {len(found) - 1} more" if len(found) > 1 else "")
+            found[0].place.split(" in ", 1)[1]
+            + (f" and {len(found) - 1} more" if len(found) > 1 else "")
             for found in calls.values()
         ]
         listed = "; ".join(f"{line} in {place}" for line, place in zip(lines, places, strict=True))
@@ -238,14 +245,13 @@ _CHANCE = dict.fromkeys(
     ],
     "random",
 )  # fmt: skip
+_COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne")
+_STEPS = ("sign", "round", "floor", "ceil", "argmax", "argmin", "trunc")
 _NOT_LIPSCHITZ = _CHANCE | {
     "aten.item.default": "a number taken out of a tensor",
     "aten._local_scalar_dense.default": "a number taken out of a tensor",
-    **dict.fromkeys(
-        [f"aten.{name}.{kind}" for name in ("gt", "ge", "lt", "le", "eq", "ne") for kind in ("Scalar", "Tensor")]
-        + [f"aten.{name}.default" for name in ("sign", "round", "floor", "ceil", "argmax", "argmin", "trunc")],
-        "jumps",
-    ),
+    **{f"aten.{name}.{kind}": "jumps" for name in _COMPARISONS for kind in ("Scalar", "Tensor")},
+    **{f"aten.{name}.default": "jumps" for name in _STEPS},
 }  # fmt: skip
 
 
