@@ -119,6 +119,18 @@ def number_times_itself():
     return net(forward)
 
 
+def lengths(x):
+    return x.norm(dim=-1, keepdim=True)
+
+
+def roots_times_themselves():
+    def forward(self, x):
+        h = (torch.tanh(x) + 100).sqrt()
+        return h @ h.mT
+
+    return net(forward)
+
+
 TRICKY = {
     "narrow, changed in place": (lambda: view_scaled(lambda h: h.narrow(1, 0, 2)), (3, 3), {}),
     "select, changed in place": (lambda: view_scaled(lambda h: h.select(1, 0)), (3, 3), {}),
@@ -150,6 +162,33 @@ TRICKY = {
         (1, 8, 8),
         {"ord": 1, "radius": 1.0},
     ),
+    "norms of other rows": (
+        lambda: net(lambda s, x: x / lengths(x).clamp_min(0.5).view(x.size(0), 1, -1)),
+        (3, 3),
+        {},
+    ),
+    "length cut off above": (
+        lambda: net(lambda s, x: (x / lengths(x).clamp(0.5, 1.0)) ** 2),
+        (3,),
+        {},
+    ),
+    "limits with a leading axis": (
+        lambda: net(lambda s, x: x.clamp(min=torch.zeros(5, 1, 3, dtype=x.dtype))),
+        (3,),
+        {},
+    ),
+    "roots far from zero": (roots_times_themselves, (3, 2), {}),
+    "logarithm of a square": (
+        lambda: net(lambda s, x: (torch.softmax(x, 1) - 0.4).square().log()),
+        (2,),
+        {"radius": 0.01},
+    ),
+    "converted on a ball": (
+        lambda: net(lambda s, x: x.to(torch.float32).square()),
+        (3,),
+        {"radius": 1.0},
+    ),
+    "ones like the input": (lambda: net(lambda s, x: x * x.new_ones(())), (3,), {"radius": 1.0}),
     "weights with a leading axis": (
         lambda: net(lambda s, x: x * torch.ones(50, 1, 3, dtype=x.dtype)),
         (3,),
@@ -170,7 +209,8 @@ def test_bounds_are_above_the_quotients(name):
     ball = Ball(shape, options.get("ord", 2), options.get("radius", math.inf))
     seen = largest_quotient(build().double(), ball, seed=0, points=12)
     assert seen is not None
-    assert found.value >= seen.value * (1 - 1e-6)
+    rounding = 1e-2 if "converted" in name else 1e-6  # of float32 over short steps
+    assert found.value >= seen.value * (1 - rounding)
 
 
 FLAT = torch.ones(2, 2, 2, 2)
