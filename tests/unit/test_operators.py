@@ -431,11 +431,6 @@ AFFINE = table(
         of("where.self", lambda x: torch.where(mask(3, 4, 1), x, x[:, :1]), lambda x: torch.where(mask(4, 6), x, x[:, :, :1] * 2), loose=4.0),
         of("masked_fill.Scalar masked_fill.Tensor", lambda x: x.masked_fill(mask(4, 1), -INF), lambda x: x.masked_fill(mask(4, 6), w(1)[0])),
         of("masked_fill.Scalar", lambda x: x.masked_fill(mask(3, 1, 1), 2.0), loose=3.0),
-        of(
-            "fill.Scalar zeros_like.default ones_like.default full_like.default new_zeros.default new_ones.default new_full.default zero.default",
-            lambda x: A.fill.Scalar(x, 2.0), torch.zeros_like, torch.ones_like, lambda x: torch.full_like(x, 2.0), lambda x: A.new_zeros.default(x, [2]), lambda x: A.new_ones.default(x, [2]), lambda x: x.new_full((2,), 3.0), lambda x: A.zero.default(x),
-        ),
-        of("empty_like.default new_empty.default", lambda x: A.fill.Scalar(torch.empty_like(x), 1.0), lambda x: A.fill.Scalar(x.new_empty((2,)), 1.0)),
     ),
 )  # fmt: skip
 

@@ -102,7 +102,8 @@ def _rejection(model: nn.Module, example: Tensor) -> str | None:
             model(example.clone())
     except Exception as error:
         if "argument" in str(error) and "missing" in str(error) and not entered:
-            return f"{type(model).__name__} takes several inputs: {error}; bounds are for models of one input"
+            name = type(model).__name__
+            return f"{name} takes several inputs: {error}; bounds are for models of one input"
         path, module, inputs = entered[-1] if entered else ("", model, (example,))
         shapes = ", ".join(str(tuple(leaf.shape)) for leaf in inputs if isinstance(leaf, Tensor))
         return (

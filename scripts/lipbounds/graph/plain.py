@@ -28,8 +28,8 @@ def plain(model: nn.Module, input_shape: Shape) -> Graph | None:
     fit, about which an export has more to say."""
     if type(model) is not nn.Sequential or not all(map(_does_nothing_else, model.modules())):
         return None
-    layers = list(model.named_children())
-    weights = [layer.weight for _, layer in layers if type(layer) is nn.Linear]
+    layers = list(model._modules.items())  # each as often as it is called
+    weights = [layer.weight for layer in model._modules.values() if type(layer) is nn.Linear]
     kinds = {(weight.dtype, weight.device) for weight in weights}
     if len(kinds) != 1:
         return None

@@ -222,15 +222,6 @@ def _masked_fill(q: "Analysis", node: Node, self: Any, mask: Any, value: Any) ->
 
 
 @operators(
-    "fill.Scalar", "zeros_like.default", "ones_like.default", "full_like.default", "new_zeros.default",
-    "new_ones.default", "new_full.default", "empty_like.default", "zero.default", "new_empty.default",
-    constant="0", source="constant", tightness="exact",
-)  # fmt: skip
-def _constant(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
-    return Affine([])
-
-
-@operators(
     "maximum.default", "minimum.default", "max.other", "min.other", "fmax.default", "fmin.default",
     constant="norm of the vector of both constants",
     source="each entry is one of either",
