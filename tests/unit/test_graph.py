@@ -508,7 +508,7 @@ def nets(draw):
     return nn.Sequential(*layers[:-1] if draw(st.booleans()) else layers).double().eval()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(nets(), st.sampled_from(["autolip", "liplt", "eclipse", "seqlip", "best", "descent"]))
 def test_certified_bounds_hold_on_random_nets(model, method):
     x = 3 * torch.randn(64, 1, 4, **F64)

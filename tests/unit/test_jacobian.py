@@ -225,3 +225,12 @@ def test_jacobians_that_are_not_finite_are_an_error(number, bad):
         model[0].weight[3, 5] = bad
     with pytest.raises(torch.linalg.LinAlgError):
         jacobian_norms(model, points(number))
+
+
+def test_a_forward_that_was_replaced_on_a_layer_counts():
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+    x = torch.randn(5, 3)
+    before = jacobian_norms(model, x)
+    forward = model[2].forward
+    model[2].forward = lambda h: 3 * forward(h)
+    torch.testing.assert_close(jacobian_norms(model, x), 3 * before, rtol=1e-5, atol=1e-6)

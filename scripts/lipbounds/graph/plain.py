@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.modules import module as torch_module
 
 from lipbounds.graph.program import Graph, Node, Shape
+from lipbounds.hooks import has_hooks
 
 _aten = torch.ops.aten
 
@@ -26,7 +26,7 @@ _ENTRIES: dict[type[nn.Module], Callable[..., Any]] = {
 def plain(model: nn.Module, input_shape: Shape) -> Graph | None:
     """The graph for one input of ``input_shape``, None for any other model and for shapes that do not
     fit, about which an export has more to say."""
-    if type(model) is not nn.Sequential or not all(map(_does_nothing_else, model.modules())):
+    if type(model) is not nn.Sequential or any(map(has_hooks, model.modules())):
         return None
     layers = list(model._modules.items())  # each as often as it is called
     weights = [layer.weight for layer in model._modules.values() if type(layer) is nn.Linear]
@@ -74,12 +74,3 @@ def _call_of(layer: nn.Module, before: Node) -> tuple[Any, dict[str, Any], Shape
     if type(layer) is nn.Identity or (type(layer) is nn.Dropout and not (layer.training and layer.p)):
         return None, {}, shape
     return None
-
-
-def _does_nothing_else(module: nn.Module) -> bool:
-    """Whether a call runs the forward method of its type alone."""
-    hooks = (
-        module._forward_hooks, module._forward_pre_hooks, torch_module._global_forward_hooks,
-        torch_module._global_forward_pre_hooks,
-    )  # fmt: skip
-    return not any(hooks) and "forward" not in vars(module)
