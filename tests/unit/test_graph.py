@@ -660,6 +660,7 @@ def test_control_flow_is_refused_with_a_way_out():
         (lambda m, x: torch.clamp(x, min=5 * x), (3,), ValueError, "only one may"),
         (lambda m, x: functional.leaky_relu(x, x), (3,), ValueError, "rejects an input"),
         (lambda m, x: x.to(torch.int64), (3,), ValueError, "whole numbers"),
+        (lambda m, x: functional.leaky_relu(x, math.nan), (3,), ValueError, "NaN"),
     ],
 )
 def test_functions_that_cannot_be_bounded(function, shape, error, message):

@@ -85,6 +85,8 @@ def _outward(slopes: Slopes) -> Slopes:
 
 
 def _hull(*slopes: float) -> Slopes:
+    if any(map(math.isnan, slopes)):
+        raise ValueError("a slope is NaN")
     return Slopes(min(slopes), max(slopes))
 
 
