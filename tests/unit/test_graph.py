@@ -633,6 +633,32 @@ def test_train_mode_and_dropout_are_refused():
         upper_bound(Function(lambda m, x: functional.dropout(x, 0.5, training=True)), (3,))
 
 
+@pytest.mark.parametrize(
+    "run",
+    [
+        lambda m, x: 2 * m.a(x) if m.training else m.a(x),
+        lambda m, x: functional.dropout(m.a(x), 0.5, training=m.training),
+        lambda m, x: functional.batch_norm(m.a(x), torch.zeros(3), torch.ones(3), training=m.training),
+        lambda m, x: (m.a(x), x) if m.training else m.a(x),
+    ],
+    ids=["factor", "dropout", "statistics", "another result"],
+)
+def test_models_that_ask_for_their_mode_are_refused_in_train_mode(run):
+    torch.manual_seed(0)
+    model = Function(run, a=nn.Linear(3, 3))
+    with pytest.raises(ValueError, match=r"is in train mode.*call model\.eval"):
+        upper_bound(model, (3,))
+    assert all(module.training for module in model.modules())
+    found = upper_bound(model.eval(), (3,))
+    assert found.value == pytest.approx(norm(model.a.weight), rel=1e-4)
+
+
+def test_a_mode_that_changes_nothing_is_no_reason_to_refuse():
+    model = nn.Sequential(nn.Linear(3, 3), Function(lambda m, x: x.tanh()), nn.ReLU())
+    assert model.training
+    assert upper_bound(model, (3,)).value == pytest.approx(norm(model[0].weight), rel=1e-9)
+
+
 def test_control_flow_is_refused_with_a_way_out():
     model = Function(lambda m, x: x if x.sum() > 0 else -x)
     with pytest.raises(ValueError, match=r"cannot be traced: .*test_graph.py:\d+\).*register_rule"):

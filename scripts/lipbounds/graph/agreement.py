@@ -37,7 +37,9 @@ def check(graph: Graph, model: nn.Module) -> None:
 
     The model is called twice on a random input, which must give the same, as must the graph, and on
     two inputs at once, which must give what each gives alone. The error names the first module whose
-    results differ. A model that takes one sample at a time only is spared the last call.
+    results differ. A model that takes one sample at a time only is spared the last call. A model in
+    train mode is called in that mode too: what is bounded is the eval mode, and code that asks for
+    the mode must not make another function of it.
     """
     generator = torch.Generator().manual_seed(0)
     x, y = (
@@ -46,6 +48,7 @@ def check(graph: Graph, model: nn.Module) -> None:
         .to(graph.device)
         for _ in range(2)
     )
+    training = twin(model) if any(module.training for module in model.modules()) else None
     model = twin(model).eval()
     once, again = _called(model, x), _called(model, x)
     if not _agree(once.results, again.results):
@@ -60,7 +63,24 @@ def check(graph: Graph, model: nn.Module) -> None:
             f"{_first_exception(graph, values, once)}: the exported graph computes something else than "
             "the model, whose forward asks whether it is exported, or keeps a state in Python"
         )
+    if training is not None:
+        _refuse_other_mode(training, x, once)
     _refuse_mixing(model, x, y, once)
+
+
+def _refuse_other_mode(training: nn.Module, x: Tensor, evaluated: _Call) -> None:
+    try:
+        trained = _called(training, x)
+    except ValueError:
+        place = "the forward method of the model"
+    else:
+        if _agree(trained.results, evaluated.results):
+            return
+        place = _first_difference(evaluated, trained)
+    raise ValueError(
+        f"{place}: the model is in train mode, in which it computes something else than in eval mode; "
+        "the bound is one of the eval mode: call model.eval() first if that is what is meant"
+    )
 
 
 def _called(model: nn.Module, x: Tensor) -> _Call:
