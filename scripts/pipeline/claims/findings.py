@@ -1,19 +1,19 @@
 """How intervals become findings, and findings on parts of a claim one finding.
 
 A number holds if its interval lies within the limits of the rule, does not hold if it lies outside of
-them, and holds in part if it lies across one. A claim of several parts holds if all parts that could
-be tested do, does not hold if none does even in part, and else holds in part.
+them, and holds in part if it lies across one. A claim of several parts holds if all parts do, does not
+hold if none does even in part, and else holds in part, also where a part could not be tested. The
+number of a claim is that of its weakest part.
 """
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.statistics.curves import fall_after_peak
 from pipeline.statistics.intervals import Interval
 
 Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
@@ -28,13 +28,19 @@ class UntestedError(Exception):
 
 @dataclass(frozen=True)
 class Finding:
-    """A verdict, the number behind it with its 95 % interval, and what a reader has to know."""
+    """A verdict, the number behind it with its 95 % interval, and what a reader has to know.
+
+    ``margin`` is the distance from the interval to the nearer limit, in half-lengths of the interval
+    and negative across it; ``part`` names the part whose number it is, where there are several.
+    """
 
     verdict: Verdict
     estimate: float = math.nan
     low: float = math.nan
     high: float = math.nan
     reason: str = ""
+    margin: float = math.inf
+    part: str = ""
 
     @property
     def number(self) -> str:
@@ -53,7 +59,7 @@ def attempt(test: Callable[..., Finding], *arguments: object) -> Finding:
         return Finding("not tested", reason=str(error))
     except KeyError as error:
         return Finding("not tested", reason=f"a table lacks {error}")
-    except ValueError as error:  # of pipeline.statistics.intervals, which say what is missing
+    except ValueError as error:  # of pipeline.statistics, which say what is missing
         return Finding("not tested", reason=str(error))
 
 
@@ -96,7 +102,9 @@ def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) 
         verdict = "holds"
     elif interval.high < least or interval.low > most:
         verdict = "does not hold"
-    return Finding(verdict, interval.estimate, interval.low, interval.high)
+    half = max((interval.high - interval.low) / 2, 1e-9 * abs(interval.estimate), 1e-300)
+    margin = min(interval.low - least, most - interval.high) / half
+    return Finding(verdict, interval.estimate, interval.low, interval.high, margin=margin)
 
 
 def judge_exact(value: float, least: float = -math.inf, most: float = math.inf) -> Finding:
@@ -107,19 +115,23 @@ def judge_exact(value: float, least: float = -math.inf, most: float = math.inf) 
 
 
 def combine(parts: Mapping[str, Finding]) -> Finding:
-    """One finding for all parts, with the number of the first, if that could be tested."""
-    tested = [part for part in parts.values() if part.verdict != "not tested"]
+    """One finding for all parts, with the number of the weakest one."""
+    tested = {name: part for name, part in parts.items() if part.verdict != "not tested"}
     if not tested:
         reasons = dict.fromkeys(part.reason for part in parts.values())
         return Finding("not tested", reason="; ".join(reasons) or "no rows that can be used")
     verdict: Verdict = "holds in part"
-    if all(part.verdict == "holds" for part in tested):
+    if all(part.verdict == "holds" for part in parts.values()):
         verdict = "holds"
-    elif all(part.verdict == "does not hold" for part in tested):
+    elif all(part.verdict == "does not hold" for part in tested.values()):
         verdict = "does not hold"
-    first = next(iter(parts.values()))
+    weakest = min(tested, key=lambda name: (_WEAKEST.index(tested[name].verdict), tested[name].margin))
     reason = "; ".join(_in_words(name, part) for name, part in parts.items())
-    return Finding(verdict, first.estimate, first.low, first.high, reason)
+    part = weakest if len(parts) > 1 else ""
+    return replace(tested[weakest], verdict=verdict, reason=reason, part=part)
+
+
+_WEAKEST: tuple[Verdict, ...] = ("does not hold", "holds in part", "holds")
 
 
 def _in_words(name: str, part: Finding) -> str:
@@ -168,17 +180,6 @@ def paired(above: "pd.Series[float]", below: "pd.Series[float]") -> tuple[np.nda
     if len(shared) == 0:
         raise UntestedError("no seed is in both groups")
     return above[shared].to_numpy(float), below[shared].to_numpy(float)
-
-
-def hump(rows: pd.DataFrame, x: str, y: str) -> Interval:
-    """By how much the mean curve falls on either side of its peak, relative to the peak.
-
-    Of the two sides that with the smaller fall: 0 where the curve is largest at one of its ends.
-    """
-    if rows.dropna(subset=[y])[x].nunique() < 3:
-        raise UntestedError(f"{y} at fewer than three values of {x}")
-    before = fall_after_peak(rows.assign(**{x: -rows[x]}), x, y)
-    return min((before, fall_after_peak(rows, x, y)), key=lambda side: side.estimate)
 
 
 def readable(column: str) -> str:

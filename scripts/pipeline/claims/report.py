@@ -38,12 +38,15 @@ COLUMNS = [
 ]
 
 _INTERVALS = (
-    "Numbers in brackets are 95 % intervals, over seeds for trained nets. Each verdict follows from the "
-    "rule below its table: the claim holds if the interval lies within the rule's limits, does not hold "
-    "if it lies outside, and holds in part if it lies across one. A claim of several parts holds if all "
-    "that could be tested do, does not hold if none does even in part, and else holds in part; the "
-    "number in the table is that of the first part, and all stand behind the rule. Four seeds give "
-    "short intervals, and many claims are judged at once: a verdict near its limit is no proof."
+    "Numbers in brackets are 95 % intervals, over seeds for trained nets: t intervals, of logarithms "
+    "for ratios; for heights of peaks Tukey's simultaneous ones, which know that the peak was searched "
+    "for. Places of peaks and rank correlations are resampled, which is too short for four seeds. Each "
+    "verdict follows from the rule below its table: the claim holds if the interval lies within the "
+    "rule's limits, does not hold if it lies outside, and holds in part if it lies across one. A claim "
+    "of several parts holds if all do, does not hold if none does even in part, and else holds in part, "
+    "also where a part could not be tested; the number in the table is that of the weakest part, and "
+    "all stand behind the rule. Many claims are judged at once, without a correction for their number: "
+    "a verdict near its limit is no proof."
 )
 
 _SMOKE = (
@@ -96,7 +99,7 @@ def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, 
         "estimate": finding.estimate,
         "low": finding.low,
         "high": finding.high,
-        "unit": claim.unit,
+        "unit": f"weakest part, {finding.part}" if finding.part else claim.unit,
         "verdict": finding.verdict,
         "rule": claim.explanation,
         "figure": ", ".join(claim.figures or [source.figure or "none"]),

@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.claims.findings import UntestedError, hump, measured, readable
+from pipeline.claims.findings import UntestedError, measured, readable
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -23,7 +23,7 @@ from pipeline.figures.looks import (
     width_axis,
 )
 from pipeline.figures.room import Context, Facts
-from pipeline.statistics.curves import fall_after_peak, peak_location, spearman
+from pipeline.statistics.curves import fall_after_peak, hump, peak_location, spearman
 from pipeline.statistics.intervals import Interval
 
 BOUNDS = ("c_upper", "c_lower", "c_avg")

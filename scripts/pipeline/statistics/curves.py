@@ -1,7 +1,9 @@
-"""What is read off curves over seeds: peaks, falls, slopes, rank correlations, with bootstrap intervals.
+"""What is read off curves over seeds: peaks, falls, slopes, rank correlations, with their intervals.
 
-Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993): resampling by strata and by pairs
-(sections 8.3 and 9.5).
+Sources: places of peaks and rank correlations are resampled with the curve (Efron & Tibshirani, An
+Introduction to the Bootstrap, 1993, sections 8.3 and 9.5), which is too short for few seeds; falls
+from a peak have simultaneous intervals (Tukey 1953), which know that the peak was searched for;
+slopes have t intervals.
 
 Tables are long: one row per value of x and seed. Rows with NaN are dropped. Equal input gives equal
 numbers. Intervals are those of :mod:`pipeline.statistics.intervals`.
@@ -9,14 +11,22 @@ numbers. Intervals are those of :mod:`pipeline.statistics.intervals`.
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import linregress, rankdata, t
+from scipy.stats import linregress, rankdata, studentized_range, t
 
-from pipeline.statistics.intervals import Floats, Interval, percentiles
-from pipeline.statistics.resampling import resampled_curves
+from pipeline.statistics.intervals import (
+    Floats,
+    Interval,
+    around,
+    combined_error,
+    mean_interval,
+    percentiles,
+)
+from pipeline.statistics.resampling import refuse_twice, resampled_curves
 
 
 @dataclass(frozen=True)
@@ -90,31 +100,75 @@ def peak_location(
 
 
 def fall_after_peak(
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    seed: str = "seed",
-    level: float = 0.95,
-    draws: int = 2000,
-    *,
-    paired: bool = False,
-    random_seed: int = 0,
+    table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float = 0.95
 ) -> Interval:
-    """Relative fall of the mean over seeds from its peak to the largest x: (peak - last) / peak.
+    """Relative fall of the geometric mean over seeds from its peak to the largest x.
 
-    0 for a curve that is largest at its end. The bootstrap keeps the x of the peak, so that a flat
-    curve has an interval around 0; that this x was chosen for its large mean still favours a fall,
-    by about the standard error of the mean. Arguments and errors are those of
-    :func:`peak_location`, and ValueError for a peak that is not positive.
+    0 for a curve that is largest at its end. Arguments are those of :func:`peak_location`; interval
+    and errors those of :func:`hump`.
     """
-    curves = resampled_curves(table, x, [y], seed, level, draws, random_seed, paired)
-    means = curves.means[0]
-    peak = int(means.argmax())
-    if means[peak] <= 0:
-        raise ValueError(f"the peak of {y} is {means[peak]}: only positive peaks have a relative fall")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        falls = 1 - curves.draws[0][:, -1] / curves.draws[0][:, peak]
-    return Interval(float(1 - means[-1] / means[peak]), *percentiles(falls, level, curves.spread))
+    logs = _Logs.of(table, x, y, seed)
+    top = int(logs.means.argmax())
+    return logs.fall(float(logs.means[top] - logs.means[-1]), level)
+
+
+def hump(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float = 0.95) -> Interval:
+    """By how much the geometric mean falls on either side of a peak inside of x, relative to the peak.
+
+    Of all places inside of x the one where the smaller of the two falls, to the first and to the last
+    x, is largest: negative where an end is higher than all that lies between. The interval is Tukey's
+    for all differences of the means of the logarithms at once, so that it holds wherever the peak
+    is; the spread over seeds is pooled over x. Raises ``ValueError`` for fewer than three values of x,
+    no rows, a seed twice at one x, and numbers that are not positive and finite.
+    """
+    logs = _Logs.of(table, x, y, seed)
+    if len(logs.means) < 3:
+        raise ValueError(f"{y} at fewer than three values of {x}")
+    smaller = logs.means[1:-1] - max(logs.means[0], logs.means[-1])
+    return logs.fall(float(smaller.max()), level)
+
+
+@dataclass(frozen=True)
+class _Logs:
+    """Means over seeds of the logarithms along x, with the pooled spread of single values."""
+
+    means: Floats
+    counts: Floats
+    spread: float
+    freedom: int
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, x: str, y: str, seed: str) -> "_Logs":
+        rows = table[[x, seed, y]].dropna()
+        if rows.empty:
+            raise ValueError(f"no rows without NaN in {x}, {seed}, {y}")
+        refuse_twice(rows, x, seed)
+        values = rows[y].to_numpy(float)
+        if not (np.isfinite(values) & (values > 0)).all():
+            raise ValueError(f"only positive finite {y} have a relative fall; drop runs that diverged")
+        groups = np.log(rows.set_index(x)[y]).groupby(level=0, sort=True)
+        counts = groups.count().to_numpy(float)
+        freedom = int((counts - 1).sum())
+        squares = float(groups.var().fillna(0).to_numpy() @ (counts - 1))
+        spread = math.sqrt(squares / freedom) if freedom else math.nan
+        return cls(groups.mean().to_numpy(), counts, spread, freedom)
+
+    def fall(self, height: float, level: float) -> Interval:
+        """A difference of two means of logarithms as a relative fall, with its simultaneous interval."""
+        margin = math.nan
+        if self.freedom:
+            margin = (
+                _tukey(level, max(2, len(self.means)), self.freedom)
+                * self.spread
+                / math.sqrt(self.counts.min())
+            )
+        return Interval(*(float(-np.expm1(-h)) for h in (height, height - margin, height + margin)))
+
+
+@cache
+def _tukey(level: float, groups: int, freedom: int) -> float:
+    """Quantile of the studentized range, which takes a good part of a second to find."""
+    return float(studentized_range.ppf(level, groups, freedom))
 
 
 def log_log_slope(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Slope:
@@ -141,24 +195,38 @@ def log_log_slope_over_seeds(
     y: str,
     seed: str = "seed",
     level: float = 0.95,
-    draws: int = 2000,
     *,
     paired: bool = False,
-    random_seed: int = 0,
 ) -> Slope:
-    """Slope of the log of the mean over seeds of ``y`` on log x, with its bootstrap over seeds.
+    """Slope of the geometric mean over seeds of ``y`` on x in logarithms, with its t interval.
 
-    The interval is about other seeds, not about deviations from the line; R² is that of the line
-    through the mean curve. Arguments and errors are those of :func:`peak_location` (``paired`` for
-    slopes over epochs) and of :func:`log_log_slope`.
+    With ``paired``, for curves along which each seed is one run, such as epochs, it is that of the mean
+    of the slopes of complete seeds. Otherwise the values at each x are independent, and their errors
+    are combined (Satterthwaite 1946). The interval is about other seeds, not about deviations from
+    the line; R² is that of the line through the mean curve. Raises ``ValueError`` as
+    :func:`peak_location` and :func:`log_log_slope` do.
     """
-    curves = resampled_curves(table, x, [y], seed, level, draws, random_seed, paired)
-    log_x, log_y = _logarithms(curves.x, curves.means[0])
-    (slope,), (r_squared,) = _lines(log_x, log_y)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        slopes, _ = _lines(log_x, np.log(curves.draws[0]))
-    low, high = percentiles(slopes, level, curves.spread)
-    return Slope(float(slope), low, high, float(r_squared), len(log_x))
+    rows = table[[x, seed, y]].dropna()
+    if rows.empty:
+        raise ValueError(f"no rows without NaN in {x}, {seed}, {y}")
+    refuse_twice(rows, x, seed)
+    _logarithms(rows[x].to_numpy(float), rows[y].to_numpy(float))
+    wide = np.log(rows.pivot(index=x, columns=seed, values=y).sort_index())
+    if paired:
+        wide = wide.dropna(axis="columns")
+        if wide.empty:
+            raise ValueError(f"no {seed} has all values of {x}; drop some of these, or use paired=False")
+    log_x = np.log(wide.index.to_numpy(float))
+    (slope,), (r_squared,) = _lines(log_x, wide.mean(axis=1).to_numpy()[None])
+    if paired:
+        found = mean_interval(_lines(log_x, wide.to_numpy().T)[0], level)
+    else:
+        weights = (log_x - log_x.mean()) / np.square(log_x - log_x.mean()).sum()
+        counts = wide.count(axis=1).to_numpy(float)
+        errors = np.abs(weights) * wide.std(axis=1, ddof=1).to_numpy() / np.sqrt(counts)
+        used = weights != 0
+        found = around(float(slope), *combined_error(errors[used], counts[used] - 1), level)
+    return Slope(float(slope), found.low, found.high, float(r_squared), len(log_x))
 
 
 def spearman(

@@ -119,7 +119,7 @@ def slopes_along(data: pd.DataFrame, x: str, first: float = 0) -> dict[str, Fit]
 
 def _fit(rows: pd.DataFrame, x: str, name: str, *, paired: bool) -> Fit:
     slope = log_log_slope_over_seeds(rows, x, name, paired=paired)
-    means = rows.groupby(x)[name].mean()
+    means = np.exp(np.log(rows.set_index(x)[name]).groupby(level=0).mean())
     log_x, log_y = np.log(means.index.to_numpy(float)), np.log(means.to_numpy())
     return asdict(slope) | {"mean_log_x": float(log_x.mean()), "mean_log_y": float(log_y.mean())}
 

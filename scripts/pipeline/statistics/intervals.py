@@ -1,11 +1,11 @@
-"""Bootstrap intervals of means and ratios.
+"""Confidence intervals of means and ratios.
 
-Source: Efron & Tibshirani, An Introduction to the Bootstrap (1993): the percentile interval
-(section 13.3) and resampling by strata and by pairs (sections 8.3 and 9.5).
+Means over seeds have t intervals, ratios of means those of their logarithms: with two to ten seeds
+they cover what they say, where percentile bootstraps cover 0.80 of the time with four values and 0.50
+with two (tests/unit/test_statistics.py simulates both). The percentile bootstrap (Efron & Tibshirani,
+An Introduction to the Bootstrap, 1993, section 13.3) is for many values, such as test points.
 
-Equal input gives equal numbers. The percentile interval of few values is too short: with n seeds the
-spread of resampled means is ``sqrt((n - 1) / n)`` of what it should be, 0.87 for four. It says nothing
-about the spread of a single value, and its ends are NaN then.
+Equal input gives equal numbers. One value says nothing about the spread, and the ends are NaN then.
 """
 
 import math
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import t
 
 Floats = NDArray[np.float64]
 
@@ -63,39 +64,80 @@ def bootstrap_interval(
     return Interval(float(statistic(data, axis=0)), *percentiles(means, level, len(data) > 1))
 
 
-def ratio_interval(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    *,
-    paired: bool = False,
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Percentile bootstrap interval of mean(numerator) / mean(denominator).
+def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
+    """The t interval of the mean of independent values, in any shape; NaN are dropped.
 
-    ``paired`` says that values at the same place belong together, such as those of one seed, and
-    are resampled and dropped together. Errors as for :func:`bootstrap_interval`, and ValueError for
-    pairs that do not match and a denominator of mean 0.
+    Raises
+    ------
+    ValueError
+        Without any values, for infinite ones, and a level outside of (0, 1).
     """
-    rng = generator(level, draws, seed)
+    data = numbers(values, "values")
+    return around(float(data.mean()), *_error(data), level)
+
+
+def ratio_interval(
+    numerator: ArrayLike, denominator: ArrayLike, *, paired: bool = False, level: float = 0.95
+) -> Interval:
+    """The ratio of geometric means, with the t interval of its logarithm.
+
+    ``paired`` says that values at the same place belong together, such as those of one seed: then it
+    is the interval of the mean of their log ratios, and pairs with NaN are dropped; else it is Welch's
+    (Biometrika 34, 1947), for spreads that may differ. Errors as for :func:`mean_interval`, and
+    ValueError for pairs that do not match and values that are not positive.
+    """
+    above, below = np.asarray(numerator, float).ravel(), np.asarray(denominator, float).ravel()
     if paired:
-        above, below = np.asarray(numerator, float).ravel(), np.asarray(denominator, float).ravel()
         if len(above) != len(below):
             raise ValueError(f"{len(above)} values cannot be paired with {len(below)}")
         complete = ~(np.isnan(above) | np.isnan(below))
-        above, below = numbers(above[complete], "pairs"), numbers(below[complete], "pairs")
-        index = rng.integers(len(above), size=(draws, len(above)))
-        means = above[index].mean(1), below[index].mean(1)
+        differences = logarithms(above[complete], "pairs") - logarithms(below[complete], "pairs")
+        found = mean_interval(differences, level)
     else:
-        above, below = numbers(numerator, "numerators"), numbers(denominator, "denominators")
-        means = resampled(above, np.mean, draws, rng), resampled(below, np.mean, draws, rng)
-    if below.mean() == 0:
-        raise ValueError("the denominator has mean 0, so that there is no ratio")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = means[0] / means[1]
-    estimate = float(above.mean() / below.mean())
-    return Interval(estimate, *percentiles(ratios, level, max(len(above), len(below)) > 1))
+        logs = logarithms(above, "numerators"), logarithms(below, "denominators")
+        errors, freedoms = zip(*map(_error, logs), strict=True)
+        error, freedom = combined_error(errors, freedoms)
+        found = around(float(logs[0].mean() - logs[1].mean()), error, freedom, level)
+    return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
+
+
+def around(estimate: float, error: float, freedom: float, level: float) -> Interval:
+    """The t interval of an estimate with a standard error of so many degrees of freedom."""
+    if not 0 < level < 1:
+        raise ValueError(f"level must lie between 0 and 1, not {level}")
+    if not freedom > 0:
+        return Interval(estimate, math.nan, math.nan)
+    margin = float(t.ppf((1 + level) / 2, freedom)) * error
+    return Interval(estimate, estimate - margin, estimate + margin)
+
+
+def combined_error(errors: ArrayLike, freedoms: ArrayLike) -> tuple[float, float]:
+    """Standard error and degrees of freedom of a sum of independent estimates.
+
+    Source: Satterthwaite, Biometrics Bulletin 2, 1946. 0 degrees where one has none.
+    """
+    squares, freedom = np.square(np.asarray(errors, float)), np.asarray(freedoms, float)
+    if not (freedom > 0).all():
+        return math.nan, 0.0
+    total = float(squares.sum())
+    if total == 0:
+        return 0.0, float(freedom.sum())
+    return math.sqrt(total), total**2 / float((squares**2 / freedom).sum())
+
+
+def logarithms(values: ArrayLike, name: str) -> Floats:
+    """Of numbers without NaN. Raises ValueError for those that are not positive and finite."""
+    data = numbers(values, name)
+    if (data <= 0).any():
+        raise ValueError(f"{name} that are not positive have no logarithm, nor a ratio")
+    return np.log(data)
+
+
+def _error(data: Floats) -> tuple[float, float]:
+    """Standard error of a mean, and its degrees of freedom."""
+    if len(data) < 2:
+        return math.nan, 0.0
+    return float(data.std(ddof=1)) / math.sqrt(len(data)), len(data) - 1.0
 
 
 def resampled(

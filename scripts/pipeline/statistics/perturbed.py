@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 
 def beside_clean(table: pd.DataFrame) -> pd.DataFrame:
@@ -47,7 +47,7 @@ def mean_ratio_to_clean_lower(rows: pd.DataFrame, radius: float, column: str) ->
     if clean.empty or (rows["radius"] == 0).all():
         raise ValueError("radius 0 or all others are missing")
     moved = rows[rows["radius"] == radius].set_index(["width", "seed"])[column]
-    return bootstrap_interval((moved / clean).groupby("seed").mean())
+    return mean_interval((moved / clean).groupby("seed").mean())
 
 
 def _by_width(data: pd.DataFrame, above: str, below: str) -> dict[str, Any]:

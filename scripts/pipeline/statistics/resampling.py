@@ -39,13 +39,7 @@ def resampled_curves(
     rows = table[[x, seed, *columns]].dropna()
     if rows.empty:
         raise ValueError(f"no rows without NaN in {', '.join([x, seed, *columns])}")
-    twice = rows.duplicated([x, seed])
-    if twice.any():
-        place = rows[twice].iloc[0]
-        raise ValueError(
-            f"several rows for {x} = {place[x]} and {seed} = {place[seed]}; filter the table to one "
-            "experiment, variant and epoch"
-        )
+    refuse_twice(rows, x, seed)
     wide = rows.pivot(index=x, columns=seed, values=columns).sort_index()
     values = np.stack([wide[column].to_numpy(float) for column in columns])  # (columns, X, seeds)
     if paired:
@@ -75,3 +69,14 @@ def _resampled_means(values: Floats, draws: int, rng: np.random.Generator, paire
         index = rng.integers(present.shape[1], size=(draws, present.shape[1]))
         means[:, :, place] = present[:, index].mean(2)
     return means
+
+
+def refuse_twice(rows: pd.DataFrame, x: str, seed: str) -> None:
+    """Raises ``ValueError`` for rows with a seed twice at one x."""
+    twice = rows.duplicated([x, seed])
+    if twice.any():
+        place = rows[twice].iloc[0]
+        raise ValueError(
+            f"several rows for {x} = {place[x]} and {seed} = {place[seed]}; filter the table to one "
+            "experiment, variant and epoch"
+        )

@@ -2,7 +2,6 @@
 
 import math
 
-import numpy as np
 import pytest
 
 from papers.beyond.double_descent_matched import figure as room
@@ -72,30 +71,14 @@ def swept():
     return dict.fromkeys(NAMES, given.sweep_epochs())
 
 
-def test_a_double_descent_that_remains_does_so():
-    finding = given.judged(room, "N1", swept(), given.BOTH_AT_80)
-    assert finding.verdict == "holds", finding
-    assert np.isfinite(finding.estimate)
-
-
-def test_what_is_judged_is_drawn_at_the_least_loss_of_all_widths():
+def test_bounds_that_fall_beyond_the_threshold_do_so_at_equal_loss():
     facts = given.as_json(room, swept(), given.BOTH_AT_80)
-    (first,) = facts["double_descent"]["at_equal_training_loss"]
-    assert first["training_loss"] == pytest.approx(2 / 1065)
     finding = given.of(room, "N1").judged("own", {"own": facts})
-    # each curve falls less towards the narrowest nets
-    expected = 1 - given.peak(16, 64) / given.peak(64, 64)
-    assert first["smaller_fall_from_the_peak"]["c_upper"]["estimate"] == finding.estimate
-    assert finding.estimate == pytest.approx(expected, rel=1e-9)
+    assert finding.verdict == "holds", finding
+    assert finding.high < 0
 
 
-def test_a_peak_of_the_stop_alone_does_not_remain():
-    finding = given.judged(room, "N1", dict.fromkeys(NAMES, given.epochs()), given.BOTH)
-    assert finding.verdict == "does not hold", finding
-    assert finding.estimate == 0
-
-
-def test_bounds_that_grow_with_width_have_no_double_descent():
+def test_bounds_that_grow_with_width_do_not_fall():
     tables = {name: given.rising(rows) for name, rows in swept().items()}
     finding = given.judged(room, "N1", tables, given.BOTH_AT_80)
     assert finding.verdict == "does not hold", finding
@@ -104,7 +87,7 @@ def test_bounds_that_grow_with_width_have_no_double_descent():
 def test_a_loss_whose_runs_all_diverged_is_untested():
     tables = swept() | {NAMES[1]: given.epochs(lost=True)}
     finding = given.judged(room, "N1", tables, given.BOTH_AT_80)
-    assert finding.verdict == "holds", finding
+    assert finding.verdict == "holds in part", finding
     assert "C_lower, squared error: not tested (no run without missing numbers)" in finding.reason
 
 

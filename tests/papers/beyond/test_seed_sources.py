@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from matplotlib.patches import Rectangle
 
 from papers.beyond.seed_sources import figure as room
@@ -62,10 +63,27 @@ def as_claimed(initialisation=3, batch_order=0.1):
 def test_order_matters_less_where_the_table_says_so():
     finding = judged(room, "N4", as_claimed(), CONTEXT)
     assert finding.verdict == "holds", finding
-    logs = np.log(10 + 3 * np.arange(4)[:, None] + 0.1 * np.arange(5))
-    by_hand = np.sqrt(logs.var(axis=1, ddof=1).mean() / logs.var(axis=0, ddof=1).mean())
-    assert finding.estimate == pytest.approx(by_hand)
+    logs = np.log(10 + 3 * np.arange(4)[:, None] + 0.1 * np.arange(1, 5))
+    ratio = logs.mean(axis=0).var(ddof=1) / logs.mean(axis=1).var(ddof=1)
+    assert finding.estimate == pytest.approx(np.sqrt(ratio))
+    assert finding.high == pytest.approx(np.sqrt(ratio * scipy.stats.f.ppf(0.975, 3, 3)))
     assert "width 256: holds" in finding.reason
+
+
+def test_orders_and_initialisations_that_matter_alike_are_seldom_told_apart():
+    random = np.random.default_rng(0)
+    said = 0
+    for _ in range(300):
+        logs = random.normal(size=(4, 1)) + random.normal(size=(1, 4)) + random.normal(size=(4, 4))
+        table = pd.DataFrame(
+            {
+                "seed": np.repeat(range(4), 4),
+                "order": np.tile(range(1, 5), 4),
+                "c_lower": np.exp(logs).ravel(),
+            }
+        )
+        said += room._order_over_start(table).high < 1
+    assert said / 300 <= 0.05
 
 
 def test_order_matters_more_where_the_table_speaks_against_it():

@@ -61,7 +61,7 @@ def test_ratios_and_peaks():
     facts = facts_of(perturbed(5))
     ratios = facts["relative_to_no_attack"]["train"]
     assert ratios["c_lower"]["0.5"]["range"] == pytest.approx([1, 1])
-    assert ratios["loss"]["1"]["16"]["estimate"] == pytest.approx(2.01)
+    assert ratios["loss"]["1"]["16"]["estimate"] == pytest.approx(2.01, rel=1e-4)
     assert facts["secant_over_clean"]["test"]["1"]["range"] == pytest.approx([0.8, 0.8])
     assert facts["peak_of_c_lower"]["1"]["position"] == 64
     assert facts["check"] == {}
@@ -85,7 +85,7 @@ def verdict(table):
 def test_attacks_change_little_where_the_table_says_so():
     found = judged(figure.robust_to_attack, ROOM, facts_of(as_claimed()))
     assert found.verdict == "holds"
-    assert found.estimate == pytest.approx(1.01)
+    assert "C_lower moved / clean: holds 1.01 " in found.reason
     against = scaled(scaled(as_claimed(), "c_lower", 2, radius=0.5), "c_secant", 9)
     assert verdict(against).verdict == "does not hold"
 

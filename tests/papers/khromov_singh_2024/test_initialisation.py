@@ -49,7 +49,7 @@ def test_it_draws_also_when_every_seed_diverged(lost):
 def test_bounds_that_grow_with_width_have_no_peak():
     finding = given.judged(room, "C24", {"": given.sweep_epochs()}, given.AT_80)
     assert finding.verdict == "holds", finding
-    assert finding.estimate == 0
+    assert finding.estimate < 0  # the widest nets are above all others
 
 
 def test_bounds_with_a_peak_have_one():

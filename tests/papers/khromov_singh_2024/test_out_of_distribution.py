@@ -54,7 +54,7 @@ def test_ratios_and_peaks():
     facts = facts_of(perturbed(5))
     ratios = facts["relative_to_no_noise"]["train"]
     assert ratios["c_avg"]["1"]["range"] == pytest.approx([1, 1])
-    assert ratios["loss"]["1"]["16"]["estimate"] == pytest.approx(2.01)
+    assert ratios["loss"]["1"]["16"]["estimate"] == pytest.approx(2.01, rel=1e-4)
     assert facts["peak_of_c_lower"]["1"]["position"] == 64
 
 
@@ -70,7 +70,7 @@ def verdict(table):
 def test_noise_changes_little_where_the_table_says_so():
     found = judged(figure.robust_to_noise, ROOM, facts_of(as_claimed()))
     assert found.verdict == "holds"
-    assert found.estimate == pytest.approx(1.01)
+    assert found.estimate == pytest.approx(1.02)  # the weakest part, radius 1
     assert found.reason.startswith("radius 0.5: holds 1.01 [1.01, 1.01]; radius 1: ")
     assert verdict(scaled(as_claimed(), "c_lower", 2, radius=0.0)).verdict == "does not hold"
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, combine, judge_fact
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -30,7 +30,6 @@ from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import (
     BOUNDS,
     JUDGED,
-    LEAST_FALL,
     LOSSES,
     at_stop,
     bound_label,
@@ -41,6 +40,8 @@ from pipeline.figures.width import (
     shades,
     smaller_falls,
 )
+from pipeline.statistics.curves import log_log_slope_over_seeds
+from pipeline.statistics.intervals import Interval
 
 _SHOWN = ("c_upper", "c_lower", "test_loss")
 _MEASURED = [*BOUNDS, "test_loss", "epoch"]
@@ -101,9 +102,9 @@ def measure(tables: Tables, context: Context) -> Facts:
     """Peaks at the stop and at each target, and the widths that a target leaves out."""
     return {
         name: {
-            "at_the_stop": _curves(at_stop(data, settings)),
+            "at_the_stop": _curves(at_stop(data, settings), settings["threshold_width"]),
             "at_equal_training_loss": [
-                _at_target(data, width, loss)
+                _at_target(data, width, loss, settings["threshold_width"])
                 for width, loss in targets(data, settings["threshold_width"]).items()
             ],
         }
@@ -111,7 +112,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     }
 
 
-def _at_target(data: pd.DataFrame, width: int, loss: float) -> Facts:
+def _at_target(data: pd.DataFrame, width: int, loss: float, threshold: float) -> Facts:
     found = matched(data, loss)
     missing = sorted(set(data["width"]) - set(found["width"]))
     return {
@@ -120,17 +121,28 @@ def _at_target(data: pd.DataFrame, width: int, loss: float) -> Facts:
         "widths_left_out": [int(one) for one in missing],
         "mean_epoch": {str(w): float(e) for w, e in found.groupby("width")["epoch"].mean().items()},
         "largest_ratio_of_losses_interpolated_between": float(found["step"].max()),
-    } | _curves(found)
+    } | _curves(found, threshold)
 
 
-def _curves(data: pd.DataFrame) -> Facts:
+def _curves(data: pd.DataFrame, threshold: float) -> Facts:
     peaks = {name: curve_facts(data, name) for name in (*BOUNDS, "test_loss")}
     return peaks | {
         "rank_correlation_with_test_loss": {
             name: rank_correlation(data, name, "test_loss") for name in BOUNDS
         },
         "smaller_fall_from_the_peak": smaller_falls(data, BOUNDS),
+        "slope_from_the_threshold_on": {
+            name: measured(_slope, data[data["width"] >= threshold], name) for name in BOUNDS
+        },
     }
+
+
+def _slope(data: pd.DataFrame, name: str) -> Interval:
+    """Of the log of a bound on the log of the width."""
+    if data["width"].nunique() < 3:
+        raise UntestedError("fewer than three widths from the threshold on reach this loss")
+    slope = log_log_slope_over_seeds(data, "width", name)
+    return Interval(slope.slope, slope.low, slope.high)
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -187,26 +199,26 @@ def _legend(axes: Axes, loss: str) -> None:
 
 @claim(
     "N1",
-    "The double descent of the bounds remains where all widths have the same training loss",
+    "Beyond the threshold the bounds fall with width also where all widths have the same training loss",
     reported="not in the paper",
-    unit="smaller relative fall from the peak of C_lower, cross-entropy",
+    unit="slope of the log of the bound on the log of the width",
 )
-def double_descent_at_matched_loss(facts: Facts) -> Finding:
+def falls_at_matched_loss(facts: Facts) -> Finding:
     """Each bound where a run first comes down to the same training loss, interpolated between kept
-    checkpoints in the logs of both: the least loss that every run reaches. A part holds if the curve
-    over widths falls from its peak by more than 5 % to either end (interval of the smaller fall above
-    0.05)."""
+    checkpoints in the logs of both, at the least loss that three widths from the threshold on reach
+    (narrower nets do not get there, so that no curve at a small loss can have a left flank). Slope of
+    the log of the bound on the log of the width over these: a part holds if its interval lies below
+    0. Rule of 2026-11-28, written when the slopes were known."""
     parts = {
-        f"{word}, {loss}": judge_fact(_fall_of_all_widths(facts[name], bound), least=LEAST_FALL)
+        f"{word}, {loss}": judge_fact(_slope_at_the_least_loss(facts[name], bound), most=0)
         for name, loss in LOSSES.items()
         for bound, word in JUDGED.items()
     }
     return combine(parts)
 
 
-def _fall_of_all_widths(facts: Facts, bound: str) -> Facts:
-    """At the least loss that every run reaches."""
-    for one in facts["at_equal_training_loss"]:
-        if not one["widths_left_out"]:
-            return one["smaller_fall_from_the_peak"][bound]
-    return {"untested": "no run without missing numbers"}
+def _slope_at_the_least_loss(facts: Facts, bound: str) -> Facts:
+    by_loss = sorted(facts["at_equal_training_loss"], key=lambda one: one["training_loss"])
+    slopes = [one["slope_from_the_threshold_on"][bound] for one in by_loss]
+    tested = [slope for slope in slopes if "untested" not in slope]
+    return (tested or slopes or [{"untested": "no run without missing numbers"}])[0]

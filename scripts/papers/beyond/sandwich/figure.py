@@ -23,7 +23,7 @@ from pipeline.figures.looks import (
 )
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.curves import fall_after_peak, peak_location
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 METHODS = ("autolip", "eclipse", "liplt", "seqlip", "lipsdp_descent", "exact", "search", "data", "mean")
 GAPS = {
@@ -130,7 +130,7 @@ def truth(data: pd.DataFrame) -> Facts:
 
 def _share_of_gap(data: pd.DataFrame, bound: str) -> Interval:
     lower, upper, within = (np.log(data[name]) for name in ("data", "autolip", bound))
-    return bootstrap_interval((within - lower) / (upper - lower))
+    return mean_interval((within - lower) / (upper - lower))
 
 
 def _look(method: str) -> Any:

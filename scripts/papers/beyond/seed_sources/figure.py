@@ -10,15 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from scipy.stats import f as f_distribution
 
-from papers.beyond.seed_sources.anova import SOURCES, Share, variance_shares
+from papers.beyond.seed_sources.anova import SOURCES, Share, sums_of_squares, variance_shares
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.epochs import category_axis, ordered_looks
 from pipeline.figures.looks import Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.growth import numbers_of, training_rows
-from pipeline.statistics.intervals import Interval, bootstrap_interval
+from pipeline.statistics.intervals import Interval
 
 FIXED_ORDER = 0
 """The order of the released code, the same in every epoch. It is no draw of an order."""
@@ -96,13 +97,21 @@ def _key(source: str) -> str:
 
 
 def _order_over_start(data: pd.DataFrame) -> Interval:
-    """Standard deviation of log C_lower over all orders, the fixed one too, over that over starts."""
-    logs = np.log(data.pivot(index="seed", columns="order", values="c_lower"))
+    """Root of the mean square of log C_lower between drawn orders over that between initialisations.
+
+    With as many of the one as of the other and normal effects, the ratio of the mean squares follows
+    the F distribution times that of their expectations, which is 1 where both change C_lower alike.
+    """
+    logs = crossed(data, "c_lower")
     if min(logs.shape) < 2:
         raise UntestedError("fewer than two initialisations or batch orders")
-    by_start, between = logs.var(axis=1), float(logs.var(axis=0).mean())
-    found = bootstrap_interval(by_start / between)
-    return Interval(*np.sqrt([found.estimate, found.low, found.high]))
+    if logs.shape[0] != logs.shape[1]:
+        raise UntestedError(f"{logs.shape[0]} initialisations with {logs.shape[1]} batch orders")
+    found = sums_of_squares(logs)
+    starts, orders, _ = found.freedom
+    ratio = (found.squares[1] / orders) / (found.squares[0] / starts)
+    ends = (ratio / float(f_distribution.ppf(tail, orders, starts)) for tail in (0.975, 0.025))
+    return Interval(*(float(np.sqrt(value)) for value in (ratio, *ends)))
 
 
 def _fixed_over_drawn(data: pd.DataFrame, name: str) -> float:
@@ -216,11 +225,11 @@ def _legends(figure: Figure, looks: list[Look]) -> None:
     "N4",
     "Batch order changes C_lower less than initialisation does",
     reported="not in the paper",
-    unit="ratio of standard deviations, least width",
+    unit="ratio of standard deviations",
 )
 def order_matters_less(facts: Facts) -> Finding:
-    """Standard deviation of log C_lower over batch orders at one initialisation, over that over
-    initialisations at one batch order, each the root of the mean variance; by width. A part holds if
-    its interval, over initialisations, lies below 1."""
+    """Root of the mean square of log C_lower between batch orders over that between initialisations, in
+    a two-way table of as many of each, with the exact interval of the F distribution; by width. A part
+    holds if its interval lies below 1."""
     ratios = facts["spread_over_orders_over_that_over_initialisations"]
     return combine({f"width {width}": judge_fact(ratio, most=1) for width, ratio in ratios.items()})

@@ -22,7 +22,7 @@ from pipeline.claims.findings import (
 )
 from pipeline.figures.looks import corner_note
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 NAMES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
 COLORS = ("#E69F00", "#0072B2", "#009E73", "#7A7A7A")
@@ -118,21 +118,21 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
     norms = train.groupby("seed")["norm"]
     means = norms.mean()
     return {
-        "largest": asdict(bootstrap_interval(norms.max())),
+        "largest": asdict(mean_interval(norms.max())),
         "largest_over_mean": asdict(ratio_interval(norms.max(), means, paired=True)),
         "quantiles_over_mean": {
             f"{q:g}": asdict(ratio_interval(norms.quantile(q), means, paired=True)) for q in QUANTILES
         },
-        "skewness": asdict(bootstrap_interval(norms.apply(skew))),
-        "excess_kurtosis": asdict(bootstrap_interval(norms.apply(kurtosis))),
+        "skewness": asdict(mean_interval(norms.apply(skew))),
+        "excess_kurtosis": asdict(mean_interval(norms.apply(kurtosis))),
         "correlation_of_loss_and_norm": {
-            name: asdict(bootstrap_interval([_correlation(one) for _, one in part.groupby("seed")]))
+            name: asdict(mean_interval([_correlation(one) for _, one in part.groupby("seed")]))
             for name, part in (("train", train), ("test", test))
         },
         "test_points": {
             "error": float(1 - test["correct"].mean()),
             "chance_that_a_wrong_point_has_the_larger_norm": asdict(
-                bootstrap_interval([_wrong_above_right(one) for _, one in test.groupby("seed")])
+                mean_interval([_wrong_above_right(one) for _, one in test.groupby("seed")])
             ),
             "mean_of_wrong_over_right": _wrong_over_right(test, "mean"),
             "largest_of_wrong_over_right": _wrong_over_right(test, "max"),
@@ -174,7 +174,7 @@ def _over_nets(tables: Tables, name: str) -> Interval:
     found = found[found["wrong"] >= FEWEST_WRONG]
     if found.empty:
         raise UntestedError(f"no net misclassifies {FEWEST_WRONG} training points")
-    return bootstrap_interval(found[name])
+    return mean_interval(found[name])
 
 
 def _of_net(rows: pd.DataFrame) -> dict[str, float]:

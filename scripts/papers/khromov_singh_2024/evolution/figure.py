@@ -24,7 +24,7 @@ from pipeline.statistics.growth import (
     stable_from,
     training_rows,
 )
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 MSE_WIDTH = 256
 
@@ -136,7 +136,7 @@ def _share_of_the_gap(panel: Panel) -> Interval:
     """Mean over seeds, in logarithms: 0 where C_S* is C_lower, 1 where it is C_upper."""
     found = _enlarged(panel).merge(panel.data[["seed", "epoch", "c_upper"]], on=["seed", "epoch"])
     shares = np.log(found["largest"] / found["train"]) / np.log(found["c_upper"] / found["train"])
-    return bootstrap_interval(shares)
+    return mean_interval(shares)
 
 
 def _enlargement(panel: Panel) -> Interval:

@@ -12,7 +12,7 @@ from pipeline.claims.findings import Finding, combine, judge_fact, measured
 from pipeline.figures.looks import corner_note
 from pipeline.figures.methods import REFERENCE
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 QUANTITIES = {
     "c_initial": r"$C_\mathrm{lower}$ at initialisation",
@@ -28,7 +28,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     """Means over seeds with intervals, beside the paper's values."""
     by_seed, paper = _by_seed(only(tables)), context["printed"]
     return {
-        "means": {name: measured(bootstrap_interval, by_seed[name]) for name in by_seed},
+        "means": {name: measured(mean_interval, by_seed[name]) for name in by_seed},
         "paper": paper,
         "growth": measured(_ratio, by_seed, "c_final", "c_initial"),
         "paper_growth": paper["c_final"] / paper["c_initial"],

@@ -7,7 +7,7 @@ import pandas as pd
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.room import Context, Facts, Tables
-from pipeline.statistics.intervals import Interval, bootstrap_interval
+from pipeline.statistics.intervals import Interval, mean_interval
 
 WIDTH = 256
 """Of the paper's net."""
@@ -60,7 +60,7 @@ def _largest_deviation(rows: dict[str, dict[str, Any]], widths: set[int]) -> flo
 
 def _least_ratio(ours: pd.DataFrame) -> Interval:
     """C_lower over the steepest secant, the least of each run's checkpoints, mean over seeds."""
-    return bootstrap_interval(
+    return mean_interval(
         (ours["c_lower"] / ours["c_pairwise"]).groupby([ours[name] for name in RUN]).min()
     )
 

@@ -20,7 +20,7 @@ from pipeline.figures.epochs import draw_training, epoch_axis, ordered_looks
 from pipeline.figures.looks import corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.growth import last_rows, numbers_of, training_rows
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 PANELS = {
     "c_upper": r"$C_\mathrm{upper}$ (outputs per unit of input)",
@@ -49,10 +49,10 @@ def measure(tables: Tables, context: Context) -> Facts:
     for strength, part in data.groupby("penalty_strength"):
         ends = last_rows(part)
         found[f"{strength:g}"] = {
-            "least_test_loss": asdict(bootstrap_interval(part.groupby("seed")["test_loss"].min())),
-            "test_loss_at_the_stop": asdict(bootstrap_interval(ends["test_loss"])),
-            "train_loss_at_the_stop": asdict(bootstrap_interval(ends["train_loss"])),
-            "test_error_at_the_stop": asdict(bootstrap_interval(ends["test_error"])),
+            "least_test_loss": asdict(mean_interval(part.groupby("seed")["test_loss"].min())),
+            "test_loss_at_the_stop": asdict(mean_interval(ends["test_loss"])),
+            "train_loss_at_the_stop": asdict(mean_interval(ends["train_loss"])),
+            "test_error_at_the_stop": asdict(mean_interval(ends["test_error"])),
             "over_no_penalty_at_the_stop": {
                 name: asdict(ratio_interval(ends[name], plain[name]))
                 for name in (*PANELS, "c_avg")

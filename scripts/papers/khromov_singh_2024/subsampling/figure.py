@@ -16,7 +16,7 @@ from pipeline.claims.findings import Finding, combine, judge_fact, measured, sel
 from pipeline.figures.looks import corner_note
 from pipeline.figures.methods import REFERENCE
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, bootstrap_interval, ratio_interval
+from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
 JUDGED_SIZE = 200_000
 """The size of the paper's subset, of all its training images, whose share the claim is judged at."""
@@ -76,11 +76,10 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
     tail = _part(data, "train", "tail")
     return {
         "shortfall": {
-            str(size): asdict(bootstrap_interval(own["shortfall"]))
-            for size, own in exact.groupby("size")
+            str(size): asdict(mean_interval(own["shortfall"])) for size, own in exact.groupby("size")
         },
         "points_gained_per_doubling": {
-            f"{half} to {2 * half}": asdict(bootstrap_interval(gain)) for half, gain in _doublings(exact)
+            f"{half} to {2 * half}": asdict(mean_interval(gain)) for half, gain in _doublings(exact)
         },
         "largest_deviation_of_draws_in_standard_errors": float(apart.abs().max()),
         "fresh_points": int(largest),
@@ -160,13 +159,13 @@ def at_share_of_paper(tables: Tables, printed: Mapping[str, Any]) -> Facts:
 
 
 def _shortfall(tables: Tables, doublings: float) -> Interval:
-    return bootstrap_interval(_interpolated(tables, np.array([doublings]))[:, 0])
+    return mean_interval(_interpolated(tables, np.array([doublings]))[:, 0])
 
 
 def _gain(tables: Tables, doublings: float) -> Interval:
     """Half of what the two doublings around the place gain."""
     below, above = _interpolated(tables, doublings + np.array([-1, 1])).T
-    return bootstrap_interval((below - above) / 2)
+    return mean_interval((below - above) / 2)
 
 
 def _interpolated(tables: Tables, doublings: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.curves import log_log_slope_over_seeds, spearman
 from pipeline.statistics.growth import last_tenfold, shared_epochs, training_rows
-from pipeline.statistics.intervals import Interval, bootstrap_interval
+from pipeline.statistics.intervals import Interval, mean_interval
 
 CURVES = {
     "bound_2": Look("#CC79A7", "v", "--", r"Bound 2 (steps $B\eta\tau$)"),
@@ -113,7 +113,7 @@ def _slope_ratio(data: pd.DataFrame, name: str) -> Interval:
     for _, one in _with_term(last_tenfold(data)).groupby("seed"):
         slopes = [log_log_slope_over_seeds(one, "epoch", y).slope for y in ("term", name)]
         ratios.append(slopes[0] / slopes[1])
-    return bootstrap_interval(ratios)
+    return mean_interval(ratios)
 
 
 def _with_term(data: pd.DataFrame) -> pd.DataFrame:
