@@ -554,9 +554,7 @@ def test_affine(group: Group, case: Case) -> None:
 
 def _image(steps: Any, shape: Shape, *, moduli: bool) -> Tensor:
     """As the chain bounds take it: the maps of all unit vectors at once."""
-    found = _matrix(steps, shape, moduli=moduli)
-    assert found is not None
-    return found
+    return _matrix(steps, shape, moduli=moduli)
 
 
 # Functions of each entry: slopes and values on a grid

@@ -70,9 +70,12 @@ def upper_bound(
         shows how much of the bound is due to the norms; several times the work.
 
     budget
-        Multiplications that the tighter methods may spend beyond ``autolip``; a chain that would take
-        more is left out, and the table says so. None: 2e10 for ``best`` and ``tightest``, no limit
-        for a method that was named. No matrix has more than 2^24 entries in any case.
+        Multiplications that the tighter methods may spend beyond ``autolip``, estimated from sizes
+        before anything is computed: for matrices and the norms of their products (the search of
+        ``eclipse`` among small ones takes up to six times that, ``descent`` more). Of a chain that
+        would take more its last parts are taken, then those before them; the table says what was
+        left out. None: 2e10 for ``best`` and ``tightest``, no limit for a method that was named. No
+        matrix has more than 2^24 entries in any case.
 
     Raises
     ------

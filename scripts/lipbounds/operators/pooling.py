@@ -183,7 +183,7 @@ def _separable(node: Node, source: Node, matrices: list[Tensor]) -> Affine:
         each = [linear_norm(matrix, ord=ord).value for matrix in matrices]
         return certified(product_up([*each, 1 + slack]), "one axis at a time")
 
-    terms = math.prod(matrix.shape[1] for matrix in matrices)
+    terms = math.prod(int(matrix.count_nonzero(1).max()) for matrix in matrices)
     known = Known(norms, partial(_run, node, source), terms, partial(_moduli, matrices))
     return Affine([(source, (known,))])
 
