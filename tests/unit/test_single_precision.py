@@ -58,3 +58,37 @@ def test_weights_of_resampling(size, options):
     (known,) = [step.map for step in term.steps if isinstance(step.map, Known)]
     assert torch.linalg.matrix_norm(used - meant, 2).item() <= known.deviation
     assert not math.isinf(known.deviation)
+
+
+FUNCTIONS = {
+    "exp": torch.exp,
+    "expm1": torch.expm1,
+    "tanh": torch.tanh,
+    "erf": torch.erf,
+    "sigmoid": torch.sigmoid,
+    "softplus": functional.softplus,
+    "log": lambda x: torch.log(4 + x),
+    "log1p": lambda x: torch.log1p((x + 4) / 2),
+    "rsqrt": lambda x: torch.rsqrt(x + 4),
+    "atan": torch.atan,
+    "gelu": functional.gelu,
+    "mish": functional.mish,
+    "elu": functional.elu,
+}
+
+
+@pytest.mark.parametrize("radius", [0.25, 1.75, 3.875])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_values_of_library_functions_lie_in_their_range(name, radius):
+    model = Single(FUNCTIONS[name]).eval()
+    graph, _ = export(model, (1,))
+    analysis = Analysis(graph, radius=radius)
+    analysis.run()
+    (output,) = graph.outputs
+    range_ = analysis.ranges.of(output)
+    values = model(torch.linspace(-radius, radius, 100_001).unsqueeze(1)).double()
+    assert range_.low <= values.min().item()
+    assert values.max().item() <= range_.high
+    # and in the range that is proved, without the value at the centre
+    proved = analysis.ranges._structural(output)
+    assert proved.low <= values.min().item() <= values.max().item() <= proved.high
