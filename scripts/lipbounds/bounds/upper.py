@@ -61,8 +61,11 @@ def upper_bound(
     ord
         2, 1 or inf: the norm on inputs and outputs. The tighter methods are for 2.
     radius
-        The bound holds on the ball of this radius around zero (in the norm ``ord``); needed where
-        a model is not Lipschitz on the whole space, as with attention.
+        The bound holds for pairs of points in the ball of this radius around zero (in the norm
+        ``ord``), borders included; needed where a model is not Lipschitz on the whole space, as with
+        attention. It is certified where values were bounded operator by operator alone; where the
+        value at the centre plus bound times radius says more, that is taken, and since the rounding
+        of the value at the centre is not bounded, the result is not certified.
     grid
         At most this many frequencies per axis for the norms of convolutions: faster and looser.
     gaps
