@@ -109,13 +109,15 @@ class Known:
 
     ``apply`` computes it for one float64 tensor, or is None. ``terms`` bounds the number of products
     that a result sums. ``moduli`` computes the map with the moduli of its weights, where some of
-    these are negative.
+    these are negative. ``deviation`` bounds the spectral norm of what the map that is meant differs by
+    from ``apply``; the norms include it.
     """
 
     norms: Callable[[float], OperatorNorm]
     apply: Callable[[Tensor], Tensor] | None = None
     terms: int | None = None
     moduli: Callable[[Tensor], Tensor] | None = None
+    deviation: float = 0.0
 
     def norm(self, ord: float) -> OperatorNorm:
         """The known norm."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from lipbounds.bounds import lower_bound
+from lipbounds.bounds import lower_bound, upper_bound
 from lipbounds.bounds.pairwise import pairwise_lower_bound
 from lipbounds.bounds.search import search_lower_bound
 from lipbounds.frozen import Frozen
@@ -250,3 +250,27 @@ def test_outputs_that_do_not_belong_to_points_are_refused(function, message):
 def test_integer_points_are_refused():
     with pytest.raises(ValueError, match=r"x must be floating, not torch\.int64"):
         jacobian_norms(Function(lambda s, x: x), torch.ones(2, 3, dtype=torch.int64))
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attribute:UserWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    "normalised", [nn.utils.spectral_norm, nn.utils.parametrizations.spectral_norm], ids=["old", "new"]
+)
+def test_spectral_norm_counts_in_its_eval_form_and_is_refused_in_train_mode(normalised):
+    """In train mode every call changes the vectors that the weight is divided by."""
+    torch.manual_seed(0)
+    layer = normalised(nn.Linear(5, 4).double())
+    model = nn.Sequential(nn.Sequential(layer), nn.ReLU())
+    for mode in (model.train, layer.train):
+        model.eval()
+        mode()
+        before = {name: value.clone() for name, value in model.state_dict().items()}
+        with pytest.raises(ValueError, match=r"is in train mode.*call model\.eval"):
+            upper_bound(model, (5,))
+        assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    for mode in (model.eval, lambda: model.train() and layer.eval()):
+        mode()
+        found = upper_bound(model, (5,)).value
+        columns = (layer(torch.eye(5).double()) - layer(torch.zeros(1, 5).double())).detach()
+        assert found == pytest.approx(torch.linalg.matrix_norm(columns, 2).item(), rel=1e-12)

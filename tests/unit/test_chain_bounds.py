@@ -12,6 +12,7 @@ from lipbounds.bounds import lipsdp
 from lipbounds.bounds.chain import Chain, centre_and_radius, scaled_up
 from lipbounds.bounds.liplt import liplt, norms_upper, product
 from lipbounds.bounds.lipsdp import certify, eclipse_fast, lipsdp_descent, lipsdp_neuron
+from lipbounds.bounds.segments import CHAIN_BOUNDS, chain_bound
 from lipbounds.operator_norm import linear_norm
 
 SLOPES = [(0.0, 1.0), (-0.129, 1.129), (-0.9, 1.0), (0.01, 1.0), (0.3, 2.0), (-2.0, -0.5)]
@@ -317,3 +318,34 @@ def test_intervals_and_scales():
 def test_chains_that_are_none(weights, slopes, message):
     with pytest.raises(ValueError, match=message):
         Chain(weights, slopes)
+
+
+CERTIFIED = [name for name in CHAIN_BOUNDS if name != "lipsdp"]
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-200, 2.0**-1000, 1e200])
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_a_scale_that_cancels_changes_nothing(name, scale):
+    """s W_1 and W_2 / s around a rectifier are the same net, whatever under- or overflows."""
+    bound = chain_bound(name)
+    for sizes in ((4, 6, 3), (5, 12, 6, 2), (4, 20, 3)):
+        weights = random_chain(sizes, (0.0, 1.0), seed=3).weights
+        slopes = ((0.0, 1.0),) * (len(weights) - 1)
+        moved = [weights[0] * scale, weights[1] / scale, *weights[2:]]
+        before = bound(Chain(tuple(weights), slopes)).value
+        assert bound(Chain(tuple(moved), slopes)).value == pytest.approx(before, rel=1e-5)
+
+
+@pytest.mark.parametrize("tiny", [1e-30, 1e-100, 1e-150, 1e-200, 1e-300, 5e-324])
+@pytest.mark.parametrize("name", CERTIFIED)
+def test_neurons_whose_pair_factors_underflow(name, tiny):
+    """Diagonal weights, so that the constant is known: the largest product along the diagonal."""
+    bound = chain_bound(name)
+    rows = [[1.0, tiny, tiny], [tiny, 1.0, tiny], [tiny, 1.0, 1.0]]
+    for length in (2, 3):
+        weights = [torch.diag(torch.tensor(row, dtype=torch.float64)) for row in rows[:length]]
+        slopes = ((0.0, 1.0),) * (length - 1)
+        exact = max(math.prod(map(Fraction, column)) for column in zip(*rows[:length], strict=True))
+        assert Fraction(bound(Chain(tuple(weights), slopes)).value) >= exact
+    padded = [torch.block_diag(weight, torch.eye(12, dtype=torch.float64) * tiny) for weight in weights]
+    assert Fraction(bound(Chain(tuple(padded), slopes)).value) >= exact

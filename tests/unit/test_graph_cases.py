@@ -225,7 +225,11 @@ ANSWERED = {
     ),
     "torch.max of two": (lambda s, x: torch.max(x[:, ::2], x[:, 1::2]), (4,), math.sqrt(2)),
     "expand": (lambda s, x: x.unsqueeze(1).expand(-1, 3, -1), (4,), math.sqrt(3)),
-    "functional conv_transpose2d": (lambda s, x: functional.conv_transpose2d(x, FLAT), (2, 3, 3), 8.0),
+    "functional conv_transpose2d": (
+        lambda s, x: functional.conv_transpose2d(x, FLAT),
+        (2, 3, 3),
+        4 + math.sqrt(8),
+    ),
     "matrix on the right": (lambda s, x: x @ torch.ones(4, 3), (4,), math.sqrt(12)),
     "einsum": (lambda s, x: torch.einsum("bi,oi->bo", x, torch.ones(3, 4)), (4,), math.sqrt(12)),
     "queries of attention": (

@@ -242,6 +242,7 @@ AFFINE = table(
         of("bmm.default", lambda x: torch.bmm(w(3, 4, 2), x.view(3, 2, 1))),
         of("bmm.default", lambda x: torch.bmm(x.view(3, 1, 2), w(3, 2, 4))),
         of("addmm.default", lambda x: torch.addmm(w(3), x, w(6, 3)), lambda x: torch.addmm(x, w(1, 2), w(2, 6))),
+        of("addmm.default", lambda x: torch.addmm(w(3), x, w(6, 3), beta=2, alpha=-3), lambda x: torch.addmm(x, w(1, 2), w(2, 6), beta=-2.5)),
         of("addmm.default", lambda x: torch.addmm(x.view(3, 2), w(3, 2), x.view(2, 3)[:, :2]), loose=1.6),
         of("addmm.default", lambda x: torch.addmm(x[0, :2], x.view(3, 2), w(2, 2)), loose=1.6),
     ),
@@ -425,6 +426,8 @@ AFFINE = table(
         of("select_scatter.default", lambda x: write(x.clone(), x[:, 0] + x[:, 1], (slice(None), 2)), loose=2.0),
         of("diagonal_scatter.default", lambda x: torch.diagonal_scatter(x, w(1, 4), 1, 1, 2), lambda x: torch.diagonal_scatter(w(4, 4), x[0, :, 0])),
         of("copy.default", lambda x: A.copy.default(x, w(1, 4, 6)), lambda x: A.copy.default(w(3, 4, 6), 2 * x), lambda x: A.copy.default(x.mT, x[:, :1, :1])),
+        of("index_put.default", lambda x: A.index_put.default(x[0], [ix(0, 0)], w(2, 6), True), lambda x: A.index_put.default(w(4, 6), [ix(3, 0, 3)], x[0, :3], True), lambda x: A.index_put.default(w(6, 4), [None, ix(1, 1)], x[0, :2].mT, True)),
+        of("col2im.default", lambda x: F.fold(x[:, :1].reshape(1, 2, 3), (1, 4), (1, 2)), lambda x: F.fold(x, (3, 4), 2), lambda x: F.fold(x, (4, 6), 2, stride=2), lambda x: F.fold(x, (1, 2), 2, padding=1)),
         of("index_put.default", lambda x: write(x.clone(), 1.0, (slice(None), ix(0, 2))), lambda x: write(w(4, 6).clone(), x[0, :2], (ix(3, 0),)), lambda x: write(w(4, 6).clone(), x[0, 0, 0], (ix(3, 0, 1),))),
         of("where.self where.ScalarOther where.ScalarSelf", lambda x: torch.where(mask(6), x, w(4, 6)), lambda x: torch.where(mask(4, 1), x, -INF), lambda x: torch.where(mask(4, 6), 0.0, x)),
         of("where.self", lambda x: torch.where(mask(4, 6), x, 3 * x), lambda x: torch.where(mask(4, 6), x, x.flip(1)), loose=2.3),
@@ -490,9 +493,8 @@ REFUSED = table(
         of("linalg_vector_norm.default", *[lambda x, p=p: torch.linalg.vector_norm(x, p, dim=2) for p in (0.5, 0, -1)]),
         of("prelu.default", lambda x: F.prelu(w(1, 2), x[0, :, 0])),
         of("as_strided.default", lambda x: x.mT.as_strided((2, 2), (2, 1)), lambda x: x[:, 1:].as_strided((2, 2), (2, 1))),
-        of("index_put.default", lambda x: A.index_put.default(x[0], [ix(0, 0)], w(2, 6), True)),
         of("masked_fill.Tensor", lambda x: x.masked_fill(mask(2, 6), x[0, 0, 0])),
-        of("addmm.default", lambda x: torch.addmm(w(3), x[0], w(6, 3), beta=2)),
+        of("addmm.default", lambda x: torch.addmm(w(2, 2), x[0], x[0].mT)),
         of("linear.default conv1d.default", lambda x: F.linear(w(3, 6), x[0]), lambda x: F.conv1d(w(1, 2, 8), x)),
         of("matmul.default", lambda x: x[0, 0] @ x[0, 1]),
         of("clamp.Tensor mul.Tensor div.Tensor", lambda x: x.clamp(w(6) / 0 * 0), lambda x: x * (w(6) / 0), lambda x: x / (0 * w(6))),
@@ -554,9 +556,7 @@ def test_affine(group: Group, case: Case) -> None:
 
 def _image(steps: Any, shape: Shape, *, moduli: bool) -> Tensor:
     """As the chain bounds take it: the maps of all unit vectors at once."""
-    found = _matrix(steps, shape, moduli=moduli)
-    assert found is not None
-    return found
+    return _matrix(steps, shape, moduli=moduli)
 
 
 # Functions of each entry: slopes and values on a grid
@@ -723,6 +723,8 @@ NONLINEAR = table(
         of("div.Tensor", lambda x: (x[:, :, :2] / x[:, :, :2].norm(dim=2, keepdim=True).clamp_min(0.5).view(1, 1, 2)) ** 2, lambda x: (x / x.norm(dim=2, keepdim=True).clamp(0.1, 0.2)).square(), loose=INF),
         of("matmul.default bmm.default mm.default", lambda x: x @ x.mT, lambda x: torch.bmm(x.mT, x.sin()), lambda x: torch.mm(x[0], x[0].mT), orders=(2,), loose=5.0),
         of("matmul.default", lambda x: (x @ x.mT) @ x, lambda x: x.unsqueeze(1) @ x.expand(3, 2, 3).mT, orders=(2,), loose=40.0),
+        of("prod.dim_int", lambda x: x.prod(2), lambda x: x.prod(1, keepdim=True), lambda x: x[:, :, :1].prod(2), loose=12.0),
+        of("prod.default", lambda x: x.prod(), lambda x: x[:, :1, :1].prod(), loose=INF),
         of("var.correction", lambda x: x.var(2, correction=0), lambda x: x.var(1, correction=1), lambda x: x.var(), orders=(2,), loose=4.0),
         of("scaled_dot_product_attention.default", lambda x: F.scaled_dot_product_attention(x, x @ w(3, 3), x), lambda x: F.scaled_dot_product_attention(2 * x, x, x, is_causal=True, scale=3.0), lambda x: F.scaled_dot_product_attention(x, x, x, scale=-2.0), lambda x: F.scaled_dot_product_attention(x, x, x + 1, attn_mask=w(2, 2)), lambda x: F.scaled_dot_product_attention(x[:, :1], x, x), orders=(2,), loose=40.0),
         of("exp.default sqrt.default log.default", lambda x: x.sum(2).exp(), lambda x: (x.square().sum(2) + 0.1).sqrt(), lambda x: (x.sum(2).exp() + 1).log(), loose=INF),

@@ -1,7 +1,8 @@
 """Tighter bounds for the parts of a graph that are chains: matrices and activations in turn.
 
 From a node back to the nearest base with any other way to it, each linear part is held as a matrix
-if it is small enough. A bound of the chain times the bound of that base bounds the node.
+if it is small enough. A bound of the chain times the bound of that base bounds the node. A part alone
+is a chain of one matrix, whose norm is exact where that of a convolution is not.
 """
 
 import importlib
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from lipbounds.bounds import chains
 from lipbounds.bounds.chain import Chain
-from lipbounds.maps import Filter, Known, Matrix, Scaling, Selection, apply, certified
+from lipbounds.bounds.liplt import product
+from lipbounds.maps import Filter, Known, LinearMap, Matrix, Scaling, Selection, apply, certified
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.operators.analysis import Analysis
 from lipbounds.operators.expressions import Base, Expression, Step
@@ -26,8 +28,10 @@ from lipbounds.rounding import Extended, gamma, product_up, sqrt_up, squared_fro
 _SMALL = 64
 """Hidden neurons up to which SeqLip takes milliseconds."""
 
-
 _IF_SMALL = " if small"
+
+_ONE_MATRIX = "one matrix"
+"""The bound of a chain without activations: the norm of its matrix."""
 
 CHAIN_BOUNDS = sorted(path.stem for path in Path(chains.__file__).parent.glob("[a-z]*.py"))
 """Certified bounds of a chain, one file each in ``chains/``."""
@@ -35,6 +39,8 @@ CHAIN_BOUNDS = sorted(path.stem for path in Path(chains.__file__).parent.glob("[
 
 def chain_bound(name: str) -> Callable[[Chain], OperatorNorm]:
     """The bound of a file in ``chains/``; with ``NAME if small`` for few hidden neurons only."""
+    if name == _ONE_MATRIX:
+        return product
     module = importlib.import_module(f"{chains.__name__}.{name.removesuffix(_IF_SMALL)}")
     bound: Callable[[Chain], OperatorNorm] = module.bound
     return partial(_if_small, bound) if name.endswith(_IF_SMALL) else bound
@@ -48,6 +54,9 @@ def _if_small(bound: Callable[[Chain], OperatorNorm], chain: Chain) -> OperatorN
 
 _LARGEST_MATRIX = 1 << 24
 """Entries of the largest linear part that is turned into a matrix (128 MiB)."""
+
+_AT_ONCE = 1 << 22
+"""Entries of the tensors that unit vectors are turned into at a time (32 MiB)."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,11 @@ class Part:
         return 2.0 * self.size[1] * sum(_multiplications(step) for step in self.steps) + math.prod(
             self.size
         )
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the product of its steps' norms is its norm, so that a matrix has nothing to add."""
+        return len(self.steps) < 2 and not any(isinstance(step.map, Filter) for step in self.steps)
 
     @property
     def _is_vector(self) -> bool:
@@ -95,28 +109,41 @@ class Tightening:
 
         What was tried, and what was given up, becomes a row of the table.
         """
-        started = time.perf_counter()
         parts = parts_of(x)
-        if len(parts) < 2:
+        if not parts or (len(parts) == 1 and parts[0].is_exact):
             return None
-        costs = [_cost(parts[start:]) for start in range(len(parts) - 1)]
+        return self._bound(analysis, parts)
+
+    def _bound(self, analysis: Analysis, parts: list[Part]) -> Extended:
+        """From the input to the end of the parts: as many of the last as the budget allows are one
+        segment, and so on with those before it."""
+        started = time.perf_counter()
+        costs = [_cost(parts[start:]) for start in range(len(parts))]
         start = next((start for start, cost in enumerate(costs) if cost <= self.left), None)
-        name = f"{_name(parts[start or 0])} ... {_name(parts[-1])}"
         if start is None:
             how = f"given up: needs {costs[-1]:.2g} multiplications, {self.left:.2g} are left"
-            analysis.row(name, "chain", certified(math.inf, how), how, time.perf_counter() - started)
-            return None
-        self.left -= costs[start]
-        segment = segment_of(parts[start:])
-        if segment is None:
-            return None
-        return self._least(analysis, segment, name, started)
+            analysis.row(_name(parts[-1:]), "chain", certified(math.inf, how), how, 0.0)
+        if start is None or (start == len(parts) - 1 and parts[start].is_exact):
+            start = len(parts) - 1
+            norm = analysis.norm(parts[start].steps)
+        else:
+            self.left -= costs[start]
+            norm = self._least(analysis, parts[start:], started)
+        base = parts[start].base
+        before = base.bound
+        if start > 0:
+            assert base.slopes is not None
+            steepest = Extended.of(base.slopes.largest)
+            before = min(before, self._bound(analysis, parts[:start]) * steepest)
+        return before * norm
 
-    def _least(self, analysis: Analysis, segment: Segment, name: str, started: float) -> Extended | None:
+    def _least(self, analysis: Analysis, parts: list[Part], started: float) -> Extended:
+        """The least bound of a segment, and the row that says what was tried."""
+        segment = segment_of(parts)
         extra = _perturbation(segment)
         found: dict[str, Extended] = {}
         tried = []
-        for method in self.methods:
+        for method in self.methods if len(parts) > 1 else [_ONE_MATRIX]:
             try:
                 norm = chain_bound(method)(segment.chain)
             except ValueError as reason:
@@ -126,20 +153,17 @@ class Tightening:
                 raise ArithmeticError(f"the chain bound {method} is not certified")
             found[method] = Extended.of(norm.value) + extra
             tried.append(f"{method} {norm.value:.6g}")
-        if not found:
-            analysis.row(
-                name, "chain", certified(math.inf, ""), "; ".join(tried), time.perf_counter() - started
-            )
-            return None
-        best = min(found, key=lambda method: found[method].sort_key)
-        self.used.append(best)
+        best = min(found, key=lambda method: found[method].sort_key, default="")
+        least = found.get(best, Extended.of(math.inf))
+        self.used += [best] if best else []
         spent = time.perf_counter() - started
-        analysis.row(name, "chain", certified(found[best].value, best), "; ".join(tried), spent)
-        return segment.start.bound * found[best]
+        analysis.row(_name(parts), "chain", certified(least.value, best), "; ".join(tried), spent)
+        return least
 
 
-def _name(part: Part) -> str:
-    return next((step.name for step in reversed(part.steps) if step.name), "input")
+def _name(parts: list[Part]) -> str:
+    ends = [next((s.name for s in reversed(p.steps) if s.name), "input") for p in parts]
+    return f"{ends[0]} ... {ends[-1]}" if len(parts) > 1 else ends[0]
 
 
 def _multiplications(step: Step) -> float:
@@ -173,32 +197,25 @@ def parts_of(x: Expression) -> list[Part]:
     expression = x
     while len(expression.terms) == 1:
         term = expression.terms[0]
-        size = math.prod(expression.shape), math.prod(term.base.shape)
-        if not 0 < math.prod(size) <= _LARGEST_MATRIX:
+        base, size = term.base, (math.prod(expression.shape), math.prod(term.base.shape))
+        functions = all(not isinstance(step.map, Known) or step.map.apply for step in term.steps)
+        if not (functions and 0 < math.prod(size) <= _LARGEST_MATRIX):
             break
-        parts.insert(0, Part(term.base, term.steps, size))
-        base = term.base
+        parts.insert(0, Part(base, term.steps, size))
         if base.argument is None or base.slopes is None or base.slopes.largest == math.inf:
             break
         expression = base.argument
     return parts
 
 
-def segment_of(parts: list[Part]) -> Segment | None:
-    """The chain of the parts, None where one is not known as a function."""
-    weights: list[Tensor] = []
-    deviations: list[float] = []
-    for part in parts:
-        found = _as_matrix(part)
-        if found is None:
-            return None
-        weights.append(found[0])
-        deviations.append(found[1])
+def segment_of(parts: list[Part]) -> Segment:
+    """The chain of the parts."""
+    weights, deviations = zip(*map(_as_matrix, parts), strict=True)
     slopes = [(part.base.slopes.low, part.base.slopes.high) for part in parts[1:] if part.base.slopes]
-    return Segment(parts[0].base, Chain(tuple(weights), tuple(slopes)), tuple(deviations))
+    return Segment(parts[0].base, Chain(weights, tuple(slopes)), deviations)
 
 
-def _as_matrix(part: Part) -> tuple[Tensor, float] | None:
+def _as_matrix(part: Part) -> tuple[Tensor, float]:
     """The matrix of a part and its deviation."""
     shape = part.base.shape
     if part.cost == 0:
@@ -206,27 +223,38 @@ def _as_matrix(part: Part) -> tuple[Tensor, float] | None:
         assert isinstance(step.map, Matrix)
         return step.map.weight, step.map.deviation
     matrix = _matrix(part.steps, shape, moduli=False)
-    return None if matrix is None else (matrix, _deviation(part.steps, shape, matrix))
+    return matrix, _deviation(part.steps, shape, matrix)
 
 
-def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) -> Tensor | None:
+def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) -> Tensor:
     """The steps applied to all unit vectors: (out, in). With ``moduli`` those of all weights."""
-    batch = torch.eye(math.prod(shape), dtype=torch.float64).view(-1, *shape)
-    for step in steps:
-        map_ = step.map
-        if moduli and isinstance(map_, Scaling):
-            map_ = Scaling(map_.factors.abs())
-        if moduli and isinstance(map_, Matrix):
-            map_ = Matrix(map_.weight.abs(), axis=map_.axis)
-        if moduli and isinstance(map_, Filter):
-            map_ = Filter(map_.kernel.abs(), map_.geometry, map_.transposed)
-        if moduli and isinstance(map_, Known) and map_.moduli is not None:
-            map_ = replace(map_, apply=map_.moduli)
-        result = apply(map_, batch)
-        if result is None:
-            return None
-        batch = result
-    return batch.reshape(len(batch), -1).T.contiguous()
+    maps = [_with_moduli(step.map) if moduli else step.map for step in steps]
+    columns = math.prod(shape)
+    count = max(1, _AT_ONCE // max([columns, *(math.prod(step.shape) for step in steps)]))
+    images = []
+    for start in range(0, columns, count):
+        batch = torch.zeros(min(count, columns - start), columns, dtype=torch.float64)
+        batch.diagonal(start).fill_(1)
+        batch = batch.view(-1, *shape)
+        for map_ in maps:
+            image = apply(map_, batch)
+            assert image is not None  # parts_of takes maps that are known as functions only
+            batch = image
+        images.append(batch.reshape(len(batch), -1))
+    return torch.cat(images).T.contiguous()
+
+
+def _with_moduli(map_: LinearMap) -> LinearMap:
+    match map_:
+        case Scaling(factors=factors):
+            return Scaling(factors.abs())
+        case Matrix(weight=weight, axis=axis):
+            return Matrix(weight.abs(), axis=axis)
+        case Filter(kernel=kernel):
+            return Filter(kernel.abs(), map_.geometry, map_.transposed)
+        case Known(moduli=moduli) if moduli is not None:
+            return replace(map_, apply=moduli)
+    return map_
 
 
 def _deviation(steps: tuple[Step, ...], shape: tuple[int, ...], matrix: Tensor) -> float:

@@ -61,8 +61,11 @@ def upper_bound(
     ord
         2, 1 or inf: the norm on inputs and outputs. The tighter methods are for 2.
     radius
-        The bound holds on the ball of this radius around zero (in the norm ``ord``); needed where
-        a model is not Lipschitz on the whole space, as with attention.
+        The bound holds for pairs of points in the ball of this radius around zero (in the norm
+        ``ord``), borders included; needed where a model is not Lipschitz on the whole space, as with
+        attention. It is certified where values were bounded operator by operator alone; where the
+        value at the centre plus bound times radius says more, that is taken, and since the rounding
+        of the value at the centre is not bounded, the result is not certified.
     grid
         At most this many frequencies per axis for the norms of convolutions: faster and looser.
     gaps
@@ -70,9 +73,12 @@ def upper_bound(
         shows how much of the bound is due to the norms; several times the work.
 
     budget
-        Multiplications that the tighter methods may spend beyond ``autolip``; a chain that would take
-        more is left out, and the table says so. None: 2e10 for ``best`` and ``tightest``, no limit
-        for a method that was named. No matrix has more than 2^24 entries in any case.
+        Multiplications that the tighter methods may spend beyond ``autolip``, estimated from sizes
+        before anything is computed: for matrices and the norms of their products (the search of
+        ``eclipse`` among small ones takes up to six times that, ``descent`` more). Of a chain that
+        would take more its last parts are taken, then those before them; the table says what was
+        left out. None: 2e10 for ``best`` and ``tightest``, no limit for a method that was named. No
+        matrix has more than 2^24 entries in any case.
 
     Raises
     ------

@@ -231,13 +231,14 @@ class Analysis:
         """Norm of the sum of several ways from a base of ``shape``, merged where possible."""
         merged = merged_sum(ways, shape)
         if merged is not None:
-            return Extended.of(0.0) if is_zero(merged.map) else self._norm((merged,))
+            return Extended.of(0.0) if is_zero(merged.map) else self.norm((merged,))
         total = Extended.of(0.0)
         for steps in ways:
-            total = total + self._norm(steps)
+            total = total + self.norm(steps)
         return total
 
-    def _norm(self, steps: tuple[Step, ...]) -> Extended:
+    def norm(self, steps: tuple[Step, ...]) -> Extended:
+        """The product of the norms of steps that follow on each other."""
         product = Extended.of(1.0)
         for step in steps:
             product = product * self._step_norm(step)

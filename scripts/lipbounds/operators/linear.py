@@ -139,12 +139,13 @@ def _matmul(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
 def _addmm(
     q: "Analysis", node: Node, self: Any, mat1: Any, mat2: Any, beta: float = 1, alpha: float = 1
 ) -> Behaviour:
-    varying = isinstance(mat1, Node) + isinstance(mat2, Node)
-    if varying == 2 or beta != 1 or alpha != 1:
-        raise ValueError("only a + b @ c with one of b and c constant, and no factors, is supported")
-    parts = list(_sum(node, (self, 1)).parts)
-    if varying:
-        parts += _matmul(q, node, a=mat1, b=mat2).parts  # type: ignore[union-attr]
+    if isinstance(mat1, Node) and isinstance(mat2, Node):
+        raise ValueError("only a + b @ c with one of b and c constant is supported")
+    parts = list(_sum(node, (self, beta)).parts)
+    if isinstance(mat1, Node) or isinstance(mat2, Node):
+        ((x, maps),) = _matmul(q, node, a=mat1, b=mat2).parts  # type: ignore[union-attr]
+        factor = [number(float(alpha), node.dtype)] if alpha != 1 else []
+        parts.append((x, [*maps, *factor]))
     return Affine(parts)
 
 

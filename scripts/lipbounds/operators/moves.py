@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lipbounds.graph import Node
-from lipbounds.maps import Scaling, Selection
+from lipbounds.graph import Node, Shape
+from lipbounds.maps import Known, LinearMap, Scaling, Selection, certified
+from lipbounds.operator_norm import OperatorNorm
 from lipbounds.operators.linear import spread
 from lipbounds.operators.table import (
     Affine,
@@ -24,6 +25,7 @@ from lipbounds.operators.table import (
     operators,
     weight_of,
 )
+from lipbounds.rounding import sqrt_up
 
 if TYPE_CHECKING:
     from lipbounds.operators.analysis import Analysis
@@ -174,21 +176,66 @@ def _copy(q: "Analysis", node: Node, self: Any, src: Any, non_blocking: bool = F
 
 @operators(
     "index_put.default",
-    constant="norm of the vector of both constants",
-    source="each entry is one of either",
+    constant="norm of the vector of both constants; root of the most entries that are added to one",
+    source="each entry is one of either; A A^T is diagonal",
     tightness="exact for parts that depend on different entries",
 )
 def _index_put(
     q: "Analysis", node: Node, self: Any, indices: Any, values: Any, accumulate: bool = False
 ) -> Behaviour:
-    if accumulate or any(isinstance(index, Node) for index in indices):
-        raise ValueError("adds to entries, or its indices depend on the input")
+    if any(isinstance(index, Node) for index in indices):
+        raise ValueError("its indices depend on the input")
+    if accumulate:
+        return _added(self, indices, values)
     if isinstance(values, Node) and isinstance(self, Node):
         raise ValueError(
             "writes varying values into a varying tensor by index; use slices or torch.where"
         )
     source = values if isinstance(values, Node) else self
     return Affine([(source, (selection(node, source, copies=True),))])
+
+
+def _added(target: Any, indices: Sequence[Tensor | None], values: Any) -> Affine:
+    """Values added to the entries of a tensor at constant indices, several to one entry or not."""
+    numbers = torch.arange(math.prod(target.shape)).view(target.shape)
+    positions = numbers[tuple(slice(None) if i is None else i.cpu() for i in indices)]
+    parts: list[tuple[Node, Sequence[LinearMap]]] = []
+    if isinstance(target, Node):
+        parts.append((target, []))
+    if isinstance(values, Node):
+        spreads = spread(values.shape, tuple(positions.shape))
+        parts.append((values, [*spreads, _summing(positions, target.shape)]))
+    return Affine(parts)
+
+
+def _summing(positions: Tensor, shape: Shape) -> Known:
+    """Each entry is added to the entry of the flat result at its position; -1 drops it."""
+    size, flat = math.prod(shape), positions.flatten()
+    kept = flat >= 0
+    most = int(torch.bincount(flat[kept], minlength=1).max())
+
+    def norms(ord: float) -> OperatorNorm:
+        value = {1: float(min(most, 1)), 2: sqrt_up(most), math.inf: float(most)}[ord]
+        return certified(value, f"up to {most} entries are added")
+
+    def add(x: Tensor) -> Tensor:
+        start = torch.zeros(size, dtype=x.dtype)
+        return start.index_add(0, flat.clamp(min=0), x.reshape(-1) * kept).view(shape)
+
+    return Known(norms, add, most)
+
+
+@operators(
+    "col2im.default",
+    constant="root of the most entries that are added to one",
+    source="A A^T is diagonal",
+    tightness="exact",
+)
+def _col2im(q: "Analysis", node: Node, self: Node, output_size: Any, **options: Any) -> Behaviour:
+    size = math.prod(node.shape)
+    numbers = torch.arange(1.0, size + 1, dtype=torch.float64).view(node.shape)
+    positions = torch.nn.functional.unfold(numbers, **options).long() - 1
+    return Affine([(self, (_summing(positions, node.shape),))])
 
 
 @operators(

@@ -117,6 +117,24 @@ def _var(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any)
     return Bounded(value * q.bound(self, last=True), how, Range(0.0, math.inf))
 
 
+@operators(
+    "prod.default", "prod.dim_int",
+    constant="sqrt(n) max |x|^(n-1)",
+    source="its gradient, products of n - 1 entries",
+    tightness="exact on the range",
+)  # fmt: skip
+def _prod(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
+    _refuse_whole_numbers(node)
+    count, peak = _group(self, dim), q.ranges.of(self).peak
+    copies = {1: 1.0, 2: sqrt_up(count), math.inf: float(count)}[q.ord]
+    value = Extended.of(copies)
+    for _ in range(count - 1):
+        value = value * Extended.of(peak)
+    how = f"products of {count} entries" + ("" if value.value < math.inf else "; give a radius")
+    largest = product_up([value.value, peak])
+    return Bounded(value * q.bound(self, last=True), how, Range(-largest, largest))
+
+
 @operators("std.correction", constant="1 / sqrt(n - c)", source="norm of x - mean", tightness="exact")
 def _std(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     correction = options.get("correction")
