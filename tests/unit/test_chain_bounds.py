@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from lipbounds.bounds import lipsdp
-from lipbounds.bounds.chain import Chain, centre_and_radius, scaled_up
-from lipbounds.bounds.liplt import liplt, norms_upper, product
+from lipbounds.bounds.chain import Chain, centre_and_radius, product, scaled_up
+from lipbounds.bounds.liplt import liplt, norms_upper
 from lipbounds.bounds.lipsdp import certify, eclipse_fast, lipsdp_descent, lipsdp_neuron
 from lipbounds.bounds.segments import CHAIN_BOUNDS, chain_bound
 from lipbounds.operator_norm import linear_norm

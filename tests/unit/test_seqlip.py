@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from lipbounds.bounds import seqlip as module
-from lipbounds.bounds.chain import Chain
-from lipbounds.bounds.liplt import product
+from lipbounds.bounds.chain import Chain, product
 from lipbounds.bounds.seqlip import (
     alternating_pair_factor,
     certified_pair_factor,

@@ -8,8 +8,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from lipbounds.operator_norm import linear_norm
-from lipbounds.rounding import up
+from lipbounds.operator_norm import OperatorNorm, linear_norm
+from lipbounds.rounding import product_up, up
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,3 +149,12 @@ def scaled_up(value: float, exponent: int) -> float:
     except OverflowError:
         return math.inf
     return scaled if scaled == math.inf or math.ldexp(scaled, -exponent) == value else up(scaled)
+
+
+def product(chain: Chain) -> OperatorNorm:
+    """AutoLip: the product of the weights' norms and the steepest slopes.
+
+    Source: Virmaux & Scaman (NeurIPS 2018), algorithm 1. Certified: every factor is an upper bound
+    and the product is rounded up.
+    """
+    return OperatorNorm(product_up([*chain.norms, *chain.steepest]), "upper", True, "product of norms")

@@ -1,4 +1,4 @@
-"""Bounds of chains by norms of products of weights: AutoLip and LipLT."""
+"""Bounds of chains by norms of products of weights: LipLT."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from lipbounds.bounds.chain import Chain, scaled_up
+from lipbounds.bounds.chain import Chain, product, scaled_up
 from lipbounds.operator_norm import OperatorNorm, linear_norm
 from lipbounds.rounding import UNIT_ROUNDOFF, gamma, product_up, sum_up, up
 
@@ -18,15 +18,6 @@ _COVER = 1 + 1e-6
 
 SMALLEST = 2.0**-1074
 """The smallest positive float: twice the largest error of one product that underflows."""
-
-
-def product(chain: Chain) -> OperatorNorm:
-    """AutoLip: the product of the weights' norms and the steepest slopes.
-
-    Source: Virmaux & Scaman (NeurIPS 2018), algorithm 1. Certified: every factor is an upper bound
-    and the product is rounded up.
-    """
-    return OperatorNorm(product_up([*chain.norms, *chain.steepest]), "upper", True, "product of norms")
 
 
 def liplt(chain: Chain) -> OperatorNorm:

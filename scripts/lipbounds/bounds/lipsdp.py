@@ -20,8 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lipbounds.bounds.chain import Chain, scaled_up, times_power_of_two
-from lipbounds.bounds.liplt import product
+from lipbounds.bounds.chain import Chain, product, scaled_up, times_power_of_two
 from lipbounds.operator_norm import OperatorNorm, linear_norm
 from lipbounds.rounding import UNIT_ROUNDOFF, gamma, product_up, sqrt_up, up
 

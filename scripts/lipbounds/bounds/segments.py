@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from lipbounds.bounds import chains
-from lipbounds.bounds.chain import Chain
-from lipbounds.bounds.liplt import product
+from lipbounds.bounds.chain import Chain, product
 from lipbounds.maps import Filter, Known, LinearMap, Matrix, Scaling, Selection, apply, certified
 from lipbounds.operator_norm import OperatorNorm
 from lipbounds.operators.analysis import Analysis

@@ -18,8 +18,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lipbounds.bounds.chain import Chain, scaled_up
-from lipbounds.bounds.liplt import SMALLEST, batched_norms_upper, norms_upper, product
+from lipbounds.bounds.chain import Chain, product, scaled_up
+from lipbounds.bounds.liplt import SMALLEST, batched_norms_upper, norms_upper
 from lipbounds.bounds.lipsdp import eclipse_fast, lipsdp_descent
 from lipbounds.operator_norm import OperatorNorm, linear_norm
 from lipbounds.rounding import gamma, product_up, quotient_up, sqrt_up, sum_up, up

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from lipbounds.bounds.chain import Chain
-from lipbounds.bounds.liplt import liplt, product
+from lipbounds.bounds.chain import Chain, product
+from lipbounds.bounds.liplt import liplt
 from lipbounds.bounds.lipsdp import eclipse_fast, lipsdp_descent, lipsdp_neuron
 from lipbounds.bounds.seqlip import seqlip
 from lipbounds.jacobian import jacobian_norms

@@ -2,7 +2,8 @@
 
 import torch
 
-from lipbounds.bounds.liplt import liplt, product
+from lipbounds.bounds.chain import product
+from lipbounds.bounds.liplt import liplt
 from lipbounds.bounds.lipsdp import eclipse_fast, lipsdp_neuron
 from lipbounds.bounds.seqlip import seqlip
 from papers.beyond.bound_claims.evidence import NOT_TESTED, SEVERAL, Evidence, claim, universal

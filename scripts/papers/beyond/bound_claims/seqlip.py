@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from lipbounds.bounds import upper_bound
-from lipbounds.bounds.chain import Chain
-from lipbounds.bounds.liplt import product
+from lipbounds.bounds.chain import Chain, product
 from lipbounds.bounds.seqlip import (
     exact_pair_factor,
     greedy_pair_factor,
