@@ -12,7 +12,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench fuzz report FORCE
+.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -71,6 +71,9 @@ bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare wit
 
 fuzz: $(VENV)/.complete-dev ## try upper bounds on random models; COUNT=20000 SEED=0 say on which
 	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),20000) --seed $(or $(SEED),0)
+
+zoo: $(VENV)/.complete-dev ## write docs/zoo.md, bounds of 60 models; TIMM=DIR has timm, GRID=16 is faster
+	PYTHONPATH=$(TIMM) $(BIN)/python benchmarks/zoo.py $(if $(GRID),--grid $(GRID))
 
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
 	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))
