@@ -282,5 +282,5 @@ def larger_set(facts: Facts) -> Finding:
     for experiment, net in NETS.items():
         found = facts[experiment]["extended_set_at_the_last_epoch"]
         parts[f"share of the gap, {net}"] = judge_fact(found["share_of_the_gap"], most=0.5)
-        parts[f"C_S / C_lower at most 2, {net}"] = judge_fact(found["over_lower"], 1, 2)
+        parts[f"C_S / C_lower at most 2, {net}"] = judge_fact(found["over_lower"], most=2)
     return combine(parts)
