@@ -1,9 +1,10 @@
 """Confidence intervals of means and ratios.
 
 Means over seeds have t intervals, ratios of means those of their logarithms: with two to ten seeds
-they cover what they say, where percentile bootstraps cover 0.80 of the time with four values and 0.50
-with two (tests/unit/test_statistics.py simulates both). The percentile bootstrap (Efron & Tibshirani,
-An Introduction to the Bootstrap, 1993, section 13.3) is for many values, such as test points.
+they cover what they say (tests/unit/test_statistics.py simulates them), where percentile bootstraps
+are too short: their spread is sqrt((n - 1) / n) of what it should be. The percentile bootstrap
+(Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3) is for many values, such as
+test points.
 
 Equal input gives equal numbers. One value says nothing about the spread, and the ends are NaN then.
 """
