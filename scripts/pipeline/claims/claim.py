@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -20,7 +20,9 @@ class Claim:
     """A statement that facts can speak against; the rule's docstring is what readers see.
 
     ``reported`` is the paper's number, ``unit`` what the estimate is. ``source`` is empty for the paper
-    in whose folder the claim stands, ``figures`` for the figure in whose room it does.
+    in whose folder the claim stands, ``figures`` for the figure in whose room it does. ``refuted`` is
+    the hypothesis under which the statement is wrong, ``untested`` when the facts cannot tell.
+    ``since`` is the day of the rule and its limits, ``changes`` what was changed after a run, by day.
     """
 
     name: str
@@ -31,6 +33,10 @@ class Claim:
     source: str = ""
     figures: tuple[str, ...] = ()
     also: tuple[str, ...] = ()
+    refuted: str = ""
+    untested: str = ""
+    since: str = ""
+    changes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def explanation(self) -> str:
@@ -61,6 +67,10 @@ def claim(
     source: str = "",
     figures: Iterable[str] = (),
     also: Iterable[str] = (),
+    refuted: str = "",
+    untested: str = "",
+    since: str = "",
+    changes: Mapping[str, str] | None = None,
 ) -> Callable[[Rule], Claim]:
     """Make a claim of a function of facts.
 
@@ -80,10 +90,31 @@ def claim(
         Figures that show it, where it is not only that of the room.
     also
         Other figures whose facts the rule takes behind those of its own.
+    refuted
+        The hypothesis that speaks against the statement: what would be seen if it were wrong.
+    untested
+        When the facts cannot tell, as a sentence.
+    since
+        The day on which the rule and its limits were set, as 2026-11-28.
+    changes
+        What was changed in the rule after its result had been seen, by day.
     """
 
     def of(rule: Rule) -> Claim:
-        return Claim(name, statement, reported, unit, rule, source, tuple(figures), tuple(also))
+        return Claim(
+            name,
+            statement,
+            reported,
+            unit,
+            rule,
+            source,
+            tuple(figures),
+            tuple(also),
+            refuted,
+            untested,
+            since,
+            dict(changes or {}),
+        )
 
     return of
 
