@@ -42,6 +42,10 @@ def hill(width, peak):
     return 2 ** -abs(math.log2(width / peak))
 
 
+MEAN = (1.00 * 1.01 * 1.02) ** (1 / 3)
+"""The geometric mean over seeds of the heights in a row, over the first one."""
+
+
 def row(width, seed, height, *, lost=False, **other):
     size = math.nan if lost else height * (1 + seed / 100)
     return {

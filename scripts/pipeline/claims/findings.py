@@ -1,22 +1,25 @@
 """How intervals become findings, and findings on parts of a claim one finding.
 
 A number holds if its interval lies within the limits of the rule, does not hold if it lies outside of
-them, and holds in part if it lies across one. A claim of several parts holds if all parts do, does not
-hold if none does even in part, and else holds in part, also where a part could not be tested. The
-number of a claim is that of its weakest part.
+them, and is undecided if it lies across one. The parts of a claim are judged at once by Holm's
+procedure (Scandinavian Journal of Statistics 6, 1979): the chance that any part with an interval is
+wrongly said to hold, or wrongly not to, is no larger than for one. A claim of several parts holds if
+all do, does not hold if no part that was tested does even in part, holds in part if at least one does,
+and is undecided else. The number of a claim is that of its weakest part.
 """
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from pipeline.statistics.intervals import Interval
+from pipeline.statistics.intervals import AT_ONCE, Interval
 
-Verdict = Literal["holds", "holds in part", "does not hold", "not tested"]
+Verdict = Literal["holds", "holds in part", "undecided", "does not hold", "not tested"]
 
 Tables = Mapping[str, pd.DataFrame]
 """Tidy tables by the names of their files."""
@@ -31,7 +34,9 @@ class Finding:
     """A verdict, the number behind it with its 95 % interval, and what a reader has to know.
 
     ``margin`` is the distance from the interval to the nearer limit, in half-lengths of the interval
-    and negative across it; ``part`` names the part whose number it is, where there are several.
+    and negative across it; ``at_once`` is how many parts may be judged at once with this verdict,
+    infinite where there is no interval. ``limits`` are those of the rule. ``part`` names the part whose
+    number it is, where there are several, and ``parts`` has them all.
     """
 
     verdict: Verdict
@@ -41,6 +46,9 @@ class Finding:
     reason: str = ""
     margin: float = math.inf
     part: str = ""
+    at_once: float = math.inf
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    parts: Mapping[str, "Finding"] = field(default_factory=dict)
 
     @property
     def number(self) -> str:
@@ -66,8 +74,8 @@ def attempt(test: Callable[..., Finding], *arguments: object) -> Finding:
 def measured(test: Callable[..., Interval | float], *arguments: object) -> dict[str, Any]:
     """What a function finds, as JSON: ``estimate`` with its interval from ``low`` to ``high``.
 
-    A number without an interval has an ``estimate`` alone, and what could not be found is
-    ``untested``, with the reason.
+    ``wider`` has the ends for several parts at once. A number without an interval has an ``estimate``
+    alone, and what could not be found is ``untested``, with the reason.
     """
     try:
         found = test(*arguments)
@@ -78,7 +86,7 @@ def measured(test: Callable[..., Interval | float], *arguments: object) -> dict[
     except ValueError as error:  # of pipeline.statistics, which say what is missing
         return {"untested": str(error)}
     if isinstance(found, Interval):
-        return {"estimate": found.estimate, "low": found.low, "high": found.high}
+        return found.fact() | {"wider": [list(ends) for ends in found.wider]}
     return {"estimate": float(found)}
 
 
@@ -87,8 +95,19 @@ def judge_fact(fact: Mapping[str, Any], least: float = -math.inf, most: float = 
     if "untested" in fact:
         return Finding("not tested", reason=fact["untested"])
     if "low" in fact:
-        return attempt(judge, Interval(fact["estimate"], fact["low"], fact["high"]), least, most)
+        return attempt(judge, interval_of(fact), least, most)
     return attempt(judge_exact, fact["estimate"], least, most)
+
+
+def interval_of(fact: Mapping[str, Any]) -> Interval:
+    """The interval of a fact that :func:`measured` has written.
+
+    Raises :class:`UntestedError` if there is none.
+    """
+    if "untested" in fact:
+        raise UntestedError(fact["untested"])
+    wider = tuple((float(low), float(high)) for low, high in fact.get("wider", []))
+    return Interval(fact["estimate"], fact["low"], fact["high"], wider)
 
 
 def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) -> Finding:
@@ -97,41 +116,93 @@ def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) 
         raise UntestedError("no number comes out of the tables")
     if math.isnan(interval.low) or math.isnan(interval.high):
         raise UntestedError(f"one seed only ({interval.estimate:.3g}), so that there is no interval")
-    verdict: Verdict = "holds in part"
-    if least <= interval.low and interval.high <= most:
-        verdict = "holds"
-    elif interval.high < least or interval.low > most:
-        verdict = "does not hold"
+    verdict = _verdict(interval.low, interval.high, least, most)
     half = max((interval.high - interval.low) / 2, 1e-9 * abs(interval.estimate), 1e-300)
     margin = min(interval.low - least, most - interval.high) / half
-    return Finding(verdict, interval.estimate, interval.low, interval.high, margin=margin)
+    same = [n for n in AT_ONCE if _verdict(*interval.among(n), least, most) == verdict]
+    return Finding(
+        verdict,
+        interval.estimate,
+        interval.low,
+        interval.high,
+        margin=margin,
+        at_once=0 if verdict == "undecided" else max(same),
+        limits=(least, most),
+    )
+
+
+def _verdict(low: float, high: float, least: float, most: float) -> Verdict:
+    if least <= low and high <= most:
+        return "holds"
+    return "does not hold" if high < least or low > most else "undecided"
 
 
 def judge_exact(value: float, least: float = -math.inf, most: float = math.inf) -> Finding:
     """:func:`judge` for a number that is not an estimate over seeds, and has no interval."""
     if math.isnan(value):
         raise UntestedError("no number comes out of the tables")
-    return Finding("holds" if least <= value <= most else "does not hold", value)
+    return Finding("holds" if least <= value <= most else "does not hold", value, limits=(least, most))
 
 
 def combine(parts: Mapping[str, Finding]) -> Finding:
-    """One finding for all parts, with the number of the weakest one."""
+    """One finding for all parts, judged at once, with the number of the weakest one."""
+    parts = _at_once(_single(parts))
     tested = {name: part for name, part in parts.items() if part.verdict != "not tested"}
     if not tested:
         reasons = dict.fromkeys(part.reason for part in parts.values())
-        return Finding("not tested", reason="; ".join(reasons) or "no rows that can be used")
-    verdict: Verdict = "holds in part"
-    if all(part.verdict == "holds" for part in parts.values()):
-        verdict = "holds"
-    elif all(part.verdict == "does not hold" for part in tested.values()):
-        verdict = "does not hold"
+        return Finding(
+            "not tested", reason="; ".join(reasons) or "no rows that can be used", parts=parts
+        )
     weakest = min(tested, key=lambda name: (_WEAKEST.index(tested[name].verdict), tested[name].margin))
-    reason = "; ".join(_in_words(name, part) for name, part in parts.items())
-    part = weakest if len(parts) > 1 else ""
-    return replace(tested[weakest], verdict=verdict, reason=reason, part=part)
+    return replace(
+        tested[weakest],
+        verdict=_together([part.verdict for part in parts.values()]),
+        reason="; ".join(_in_words(name, part) for name, part in parts.items()),
+        part=weakest if len(parts) > 1 else "",
+        parts=parts,
+    )
 
 
-_WEAKEST: tuple[Verdict, ...] = ("does not hold", "holds in part", "holds")
+_WEAKEST: tuple[Verdict, ...] = ("does not hold", "undecided", "holds in part", "holds")
+
+
+def _single(parts: Mapping[str, Finding]) -> dict[str, Finding]:
+    """The parts of parts in their place."""
+    single: dict[str, Finding] = {}
+    for name, part in parts.items():
+        if len(part.parts) > 1:
+            single |= {f"{name}, {inner}": one for inner, one in part.parts.items()}
+        else:
+            single[name] = part
+    return single
+
+
+def _at_once(parts: Mapping[str, Finding]) -> dict[str, Finding]:
+    """Parts whose verdict does not outlast Holm's procedure are undecided.
+
+    The surest of n is to be sure among n, the next among n - 1, and so on up to the first that is not.
+    """
+    chance = [name for name, part in parts.items() if part.at_once < math.inf]
+    surest = sorted(chance, key=lambda name: -parts[name].at_once)
+    needed = range(len(surest), 0, -1)
+    sure = takewhile(lambda pair: parts[pair[0]].at_once >= pair[1], zip(surest, needed, strict=True))
+    open_ = set(surest) - {name for name, _ in sure}
+    return {name: _open(part) if name in open_ else part for name, part in parts.items()}
+
+
+def _open(part: Finding) -> Finding:
+    if part.verdict == "undecided":
+        return part
+    return replace(part, verdict="undecided", at_once=0, reason=f"alone: {part.verdict}")
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    if all(verdict == "holds" for verdict in verdicts):
+        return "holds"
+    if all(verdict in ("does not hold", "not tested") for verdict in verdicts):
+        return "does not hold"
+    some = any(verdict in ("holds", "holds in part") for verdict in verdicts)
+    return "holds in part" if some else "undecided"
 
 
 def _in_words(name: str, part: Finding) -> str:

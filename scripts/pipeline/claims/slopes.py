@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from pipeline.claims.findings import Finding, judge_fact
 
 
 def judge_slope(
-    fits: Mapping[str, Mapping[str, float]],
+    fits: Mapping[str, Mapping[str, Any]],
     name: str,
     least: float = -math.inf,
     most: float = math.inf,
@@ -19,4 +20,4 @@ def judge_slope(
     if name not in fits:
         return Finding("not tested", reason="too few values for a fitted line")
     fit = fits[name]
-    return judge_fact({"estimate": fit["slope"], "low": fit["low"], "high": fit["high"]}, least, most)
+    return judge_fact({"estimate": fit["slope"]} | dict(fit), least, most)

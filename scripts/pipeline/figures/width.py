@@ -1,7 +1,7 @@
 """What figures over width share: the panels of bounds, losses and errors, and their numbers."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -106,10 +106,10 @@ def double_descent_facts(data: pd.DataFrame, threshold: float) -> Facts:
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
         "smaller_fall_from_the_peak": smaller_falls(data, BOUNDS),
         "peak_over_threshold": {
-            name: measured(_over_threshold, curves, name, threshold) for name in BOUNDS
+            name: measured(_over_threshold, data, name, threshold) for name in BOUNDS
         },
         "peak_over_that_of_the_test_loss": {
-            name: measured(_over_other_peak, curves, name, "test_loss") for name in BOUNDS
+            name: measured(_over_other_peak, data, name, "test_loss") for name in BOUNDS
         },
     }
 
@@ -119,55 +119,51 @@ def smaller_falls(data: pd.DataFrame, names: Iterable[str], x: str = "width") ->
     return {name: measured(hump, data, x, name) for name in names}
 
 
-def _inner_peak(curves: Mapping[str, Facts], name: str) -> Interval:
-    """The width of a peak, as :func:`curve_facts` has found it.
+def _inner_peak(data: pd.DataFrame, name: str) -> Interval:
+    """The width at which a mean curve peaks.
 
-    Raises :class:`UntestedError` where there is none, or none inside of the widths.
+    Raises :class:`UntestedError` where it peaks at an end.
     """
-    curve = curves.get(name)
-    if not curve:
-        raise UntestedError(f"no rows without NaN in width, seed, {name}")
-    if not curve["peak_is_interior"]:
+    peak = peak_location(data[np.isfinite(data[name])], "width", name)
+    if not peak.interior:
         raise UntestedError(f"{readable(name)} has no peak inside of the widths")
-    low, high = curve["peak_width_interval"] or (math.nan, math.nan)
-    return Interval(curve["peak_width"], low, high)
+    return peak.place
 
 
-def _over_threshold(curves: Mapping[str, Facts], name: str, threshold: float) -> Interval:
-    peak = _inner_peak(curves, name)
-    return Interval(peak.estimate / threshold, peak.low / threshold, peak.high / threshold)
+def _over_threshold(data: pd.DataFrame, name: str, threshold: float) -> Interval:
+    return _inner_peak(data, name).mapped(lambda width: width / threshold)
 
 
-def _over_other_peak(curves: Mapping[str, Facts], name: str, other: str) -> Interval:
-    own, below = _inner_peak(curves, name), _inner_peak(curves, other)
-    return Interval(own.estimate / below.estimate, own.low / below.high, own.high / below.low)
+def _over_other_peak(data: pd.DataFrame, name: str, other: str) -> Interval:
+    return _inner_peak(data, name).over(_inner_peak(data, other))
 
 
 def curve_facts(data: pd.DataFrame, name: str, x: str = "width") -> Facts:
-    """Where the mean over seeds of a column peaks, and how far it falls to the last ``x``.
+    """Where the geometric mean over seeds of a column peaks, and how far it falls to the last ``x``.
 
-    With 95 % bootstrap intervals. Nothing for a column without finite values.
+    With 95 % intervals. Nothing for a column without finite values.
     """
     finite = data[np.isfinite(data[name])]
     if finite.empty:
         return {}
     peak = peak_location(finite, x, name)
     fall = fall_after_peak(finite, x, name)
-    means = finite.groupby(x)[name].mean()
+    last = finite[finite[x] == finite[x].max()][name]
     return {
         f"peak_{x}": int(peak.position),
-        f"peak_{x}_interval": ends(peak.low, peak.high),
+        f"peak_{x}_refined": peak.place.estimate,
+        f"peak_{x}_interval": ends(peak.place.low, peak.place.high),
         "peak": peak.value,
         "peak_is_interior": peak.interior,
-        "share_of_resamples_with_interior_peak": peak.share_interior,
-        "at_the_widest" if x == "width" else "at_the_last": float(means.iloc[-1]),
+        "share_of_drawn_curves_with_interior_peak": peak.share_interior,
+        "at_the_widest" if x == "width" else "at_the_last": float(np.exp(np.log(last).mean())),
         "fall_in_per_cent": 100 * fall.estimate,
         "fall_in_per_cent_interval": ends(100 * fall.low, 100 * fall.high),
     }
 
 
 def rank_correlation(data: pd.DataFrame, first: str, second: str) -> Facts | None:
-    """Spearman's correlation over widths of the means of two columns; none below three widths."""
+    """Spearman's correlation over widths of two columns, over seeds; none below three widths."""
     finite = data[np.isfinite(data[[first, second]]).all(axis=1)]
     if finite["width"].nunique() < 3:
         return None

@@ -1,9 +1,9 @@
 """What is read off curves over seeds: peaks, falls, slopes, rank correlations, with their intervals.
 
-Sources: places of peaks and rank correlations are resampled with the curve (Efron & Tibshirani, An
-Introduction to the Bootstrap, 1993, sections 8.3 and 9.5), which is too short for few seeds; falls
-from a peak have simultaneous intervals (Tukey 1953), which know that the peak was searched for;
-slopes have t intervals.
+Sources: falls from a peak have simultaneous intervals (Tukey 1953), which know that the peak was
+searched for; places of peaks are those of curves that are drawn around the mean curve, as far from it
+as it may be from the true one (generalised intervals, Weerahandi, J. Amer. Statist. Assoc. 88, 1993);
+slopes and rank correlations have t intervals over seeds.
 
 Tables are long: one row per value of x and seed. Rows with NaN are dropped. Equal input gives equal
 numbers. Intervals are those of :mod:`pipeline.statistics.intervals`.
@@ -12,37 +12,54 @@ numbers. Intervals are those of :mod:`pipeline.statistics.intervals`.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import linregress, rankdata, studentized_range, t
+from scipy.stats import linregress, rankdata, studentized_range
 
 from pipeline.statistics.intervals import (
+    Ends,
     Floats,
     Interval,
     around,
     combined_error,
-    mean_interval,
     percentiles,
+    standard_error,
 )
-from pipeline.statistics.resampling import refuse_twice, resampled_curves
+
+_DRAWS = 10_000
+"""Curves that are drawn for the place of a peak."""
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Where a mean curve is largest, and how sure that is.
+    """Where the geometric mean over seeds is largest, and how sure that is.
 
-    ``value`` is the mean at the peak. ``interior`` says that the peak is at neither end of the
-    curve, ``share_interior`` which part of the resampled curves has it so.
+    ``position`` is the x of the largest mean, ``value`` the mean there, and ``interior`` says that it is
+    at neither end of the curve. ``place`` is the top of the parabola through the peak and its neighbours
+    in log x and log y, or in x where that is not positive, with its interval. ``share_interior`` is the
+    part of the drawn curves that peak inside.
     """
 
     position: float
-    low: float
-    high: float
+    place: Interval
     value: float
     interior: bool
     share_interior: float
+
+    def fact(self) -> dict[str, Any]:
+        """As JSON, with the ends of the place as ``low`` and ``high``."""
+        return {
+            "position": self.position,
+            "place": self.place.estimate,
+            "low": self.place.low,
+            "high": self.place.high,
+            "value": self.value,
+            "interior": self.interior,
+            "share_interior": self.share_interior,
+        }
 
 
 @dataclass(frozen=True)
@@ -54,49 +71,46 @@ class Slope:
     high: float
     r_squared: float
     points: int
+    wider: tuple[Ends, ...] = ()
+
+    @property
+    def interval(self) -> Interval:
+        """The slope itself."""
+        return Interval(self.slope, self.low, self.high, self.wider)
 
 
 def peak_location(
-    table: pd.DataFrame,
-    x: str,
-    y: str,
-    seed: str = "seed",
-    level: float = 0.95,
-    draws: int = 2000,
-    *,
-    paired: bool = False,
-    refine: bool = False,
-    random_seed: int = 0,
+    table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float = 0.95, random_seed: int = 0
 ) -> Peak:
-    """Where the mean over seeds of ``y`` is largest along ``x``, with its bootstrap interval.
+    """Where the geometric mean over seeds of ``y`` is largest along ``x``, with its interval.
+
+    Curves are drawn around the mean curve with errors of single values whose spread, of the logarithms
+    and pooled over x, is drawn too; the place is that of their tops.
 
     Parameters
     ----------
     table
-        One row per value of ``x`` and of ``seed``; the three are names of its columns.
-    level, draws, random_seed
-        Of the bootstrap, as for :func:`bootstrap_interval`.
-    paired
-        Resamples seeds as a whole, for curves along which each seed is one run, such as epochs.
-        By default seeds are resampled independently at each x, as for networks of different width.
-        Paired curves are those of the seeds that are complete.
-    refine
-        Moves a peak inside of the curve to that of the parabola through it and its neighbours in
-        log x and log y. Otherwise the position and the interval's ends are values of x.
+        One row per value of ``x`` and of ``seed``; the three are names of its columns. The values are
+        independent, as for networks of different width.
+    level
+        Share of intervals that should contain the truth.
+    random_seed
+        Of the drawn curves.
 
     Raises
     ------
     ValueError
-        If no rows are left, a seed is there twice at one x, numbers are infinite or, to refine,
-        not positive.
+        If no rows are left, a seed is there twice at one x, and numbers are not positive and finite.
     """
-    curves = resampled_curves(table, x, [y], seed, level, draws, random_seed, paired)
-    positions, interior = _peaks(curves.x, curves.draws[0], refine)
-    (position,), (inside,) = _peaks(curves.x, curves.means, refine)
-    method = "linear" if refine else "inverted_cdf"
-    low, high = percentiles(positions, level, curves.spread, method)
+    logs = _Logs.of(table, x, y, seed)
+    (position,), (inside,) = _peaks(logs.x, logs.means[None])
+    places, interior = _peaks(logs.x, logs.drawn(np.random.default_rng(random_seed)))
+    top = int(logs.means.argmax())
+    place = Interval.of(
+        float(position), lambda level: percentiles(places, level, logs.freedom > 0), level
+    )
     share = float(interior.mean())
-    return Peak(float(position), low, high, float(curves.means.max()), bool(inside), share)
+    return Peak(float(logs.x[top]), place, float(np.exp(logs.means[top])), bool(inside), share)
 
 
 def fall_after_peak(
@@ -132,6 +146,7 @@ def hump(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float =
 class _Logs:
     """Means over seeds of the logarithms along x, with the pooled spread of single values."""
 
+    x: Floats
     means: Floats
     counts: Floats
     spread: float
@@ -146,29 +161,51 @@ class _Logs:
         values = rows[y].to_numpy(float)
         if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"only positive finite {y} have a relative fall; drop runs that diverged")
+        rows = rows.sort_values([x, seed])  # sums are the same to the last digit in any order
         groups = np.log(rows.set_index(x)[y]).groupby(level=0, sort=True)
         counts = groups.count().to_numpy(float)
         freedom = int((counts - 1).sum())
         squares = float(groups.var().fillna(0).to_numpy() @ (counts - 1))
         spread = math.sqrt(squares / freedom) if freedom else math.nan
-        return cls(groups.mean().to_numpy(), counts, spread, freedom)
+        means = groups.mean()
+        return cls(means.index.to_numpy(float), means.to_numpy(), counts, spread, freedom)
+
+    def drawn(self, rng: np.random.Generator) -> Floats:
+        """Curves (draws, X) that the true one may be; without a spread the mean one alone."""
+        if not self.freedom:
+            return self.means[None]
+        spread = self.spread * np.sqrt(self.freedom / rng.chisquare(self.freedom, (_DRAWS, 1)))
+        errors = rng.standard_normal((_DRAWS, len(self.means))) / np.sqrt(self.counts)
+        return np.asarray(self.means + spread * errors, float)
 
     def fall(self, height: float, level: float) -> Interval:
         """A difference of two means of logarithms as a relative fall, with its simultaneous interval."""
-        margin = math.nan
-        if self.freedom:
-            margin = (
-                _tukey(level, max(2, len(self.means)), self.freedom)
-                * self.spread
-                / math.sqrt(self.counts.min())
-            )
-        return Interval(*(float(-np.expm1(-h)) for h in (height, height - margin, height + margin)))
+
+        def ends(level: float) -> Ends:
+            if not self.freedom:
+                return math.nan, math.nan
+            quantile = _tukey(level, max(2, len(self.means)), self.freedom)
+            margin = quantile * self.spread / math.sqrt(self.counts.min())
+            return height - margin, height + margin
+
+        return Interval.of(height, ends, level).mapped(lambda value: float(-np.expm1(-value)))
 
 
 @cache
 def _tukey(level: float, groups: int, freedom: int) -> float:
     """Quantile of the studentized range, which takes a good part of a second to find."""
     return float(studentized_range.ppf(level, groups, freedom))
+
+
+def refuse_twice(rows: pd.DataFrame, x: str, seed: str) -> None:
+    """Raises ``ValueError`` for rows with a seed twice at one x."""
+    twice = rows.duplicated([x, seed])
+    if twice.any():
+        place = rows[twice].iloc[0]
+        raise ValueError(
+            f"several rows for {x} = {place[x]} and {seed} = {place[seed]}; filter the table to one "
+            "experiment, variant and epoch"
+        )
 
 
 def log_log_slope(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Slope:
@@ -181,12 +218,12 @@ def log_log_slope(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Slope:
     logs = _logarithms(np.asarray(x, float).ravel(), np.asarray(y, float).ravel())
     slopes, r_squared = _lines(*logs)
     points = len(logs[0])
-    if points == 2:
-        return Slope(float(slopes[0]), math.nan, math.nan, float(r_squared[0]), points)
-    fit = linregress(logs[0], logs[1][0])
-    margin = float(t.ppf((1 + level) / 2, points - 2) * fit.stderr)
-    slope = float(slopes[0])
-    return Slope(slope, slope - margin, slope + margin, float(r_squared[0]), points)
+    error = float(linregress(logs[0], logs[1][0]).stderr) if points > 2 else math.nan
+    return _slope(around(float(slopes[0]), error, points - 2, level), float(r_squared[0]), points)
+
+
+def _slope(found: Interval, r_squared: float, points: int) -> Slope:
+    return Slope(found.estimate, found.low, found.high, r_squared, points, found.wider)
 
 
 def log_log_slope_over_seeds(
@@ -219,14 +256,14 @@ def log_log_slope_over_seeds(
     log_x = np.log(wide.index.to_numpy(float))
     (slope,), (r_squared,) = _lines(log_x, wide.mean(axis=1).to_numpy()[None])
     if paired:
-        found = mean_interval(_lines(log_x, wide.to_numpy().T)[0], level)
+        error, freedom = standard_error(_lines(log_x, wide.to_numpy().T)[0])
     else:
         weights = (log_x - log_x.mean()) / np.square(log_x - log_x.mean()).sum()
         counts = wide.count(axis=1).to_numpy(float)
         errors = np.abs(weights) * wide.std(axis=1, ddof=1).to_numpy() / np.sqrt(counts)
         used = weights != 0
-        found = around(float(slope), *combined_error(errors[used], counts[used] - 1), level)
-    return Slope(float(slope), found.low, found.high, float(r_squared), len(log_x))
+        error, freedom = combined_error(errors[used], counts[used] - 1)
+    return _slope(around(float(slope), error, freedom, level), float(r_squared), len(log_x))
 
 
 def spearman(
@@ -236,39 +273,47 @@ def spearman(
     x: str = "width",
     seed: str = "seed",
     level: float = 0.95,
-    draws: int = 2000,
-    *,
-    paired: bool = False,
-    random_seed: int = 0,
 ) -> Interval:
-    """Rank correlation over ``x`` of the means over seeds of two columns, with its bootstrap.
+    """Rank correlation over ``x`` of two columns of one seed, its mean over seeds and t interval.
 
-    The two values of a row stay together in the bootstrap, for they belong to one run. Other
-    arguments and errors are those of :func:`peak_location`, and ValueError for fewer than three
-    values of x. NaN if one of the means does not change. Source: Spearman 1904.
+    Seeds without all values of x are left out. A correlation moves in steps, of one exchanged pair of
+    neighbours at least: the standard error is taken to be no less than what such a step in one seed
+    makes of the mean. NaN if a column does not change. Raises ``ValueError`` for no rows, no complete
+    seed, a seed twice at one x, infinite values, and fewer than three values of x.
+
+    Source: Spearman 1904.
     """
-    curves = resampled_curves(table, x, [first, second], seed, level, draws, random_seed, paired)
-    if len(curves.x) < 3:
-        raise ValueError(f"{len(curves.x)} values of {x} have no rank correlation; give three at least")
-    estimate = _rank_correlations(curves.means[:1], curves.means[1:])[0]
-    correlations = _rank_correlations(*curves.draws)
-    return Interval(float(estimate), *percentiles(correlations, level, curves.spread))
+    rows = table[[x, seed, first, second]].dropna()
+    if rows.empty:
+        raise ValueError(f"no rows without NaN in {x}, {seed}, {first}, {second}")
+    refuse_twice(rows, x, seed)
+    if np.isinf(rows[[first, second]].to_numpy(float)).any():
+        raise ValueError(f"infinite values in {first}, {second}; drop the runs that diverged")
+    places = rows[x].nunique()
+    if places < 3:
+        raise ValueError(f"{places} values of {x} have no rank correlation; give three at least")
+    wide = rows.pivot(index=seed, columns=x, values=[first, second]).dropna()
+    if wide.empty:
+        raise ValueError(f"no {seed} has all values of {x}; drop some of these")
+    found = _rank_correlations(wide[first].to_numpy(float), wide[second].to_numpy(float))
+    error, freedom = standard_error(found)
+    step = 12 / (places * (places**2 - 1)) / len(found)
+    interval = around(float(found.mean()), max(error, step), freedom, level)
+    return interval.mapped(lambda end: float(np.clip(end, -1, 1)))
 
 
-def _peaks(x: Floats, curves: Floats, refine: bool) -> tuple[Floats, NDArray[np.bool_]]:
-    """Positions of the largest values of curves (draws, X), and whether they are inside."""
-    top = curves.argmax(1)
+def _peaks(x: Floats, logs: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Places of the tops of curves (draws, X) of logarithms, and whether they are inside."""
+    top = logs.argmax(1)
     interior = (top > 0) & (top < len(x) - 1)
     positions = x[top].astype(float)
-    if refine and interior.any():
-        if (x <= 0).any() or (curves <= 0).any():
-            raise ValueError(
-                "a parabola in logarithms needs x and y that are positive; use refine=False"
-            )
+    if interior.any():
         rows, middle = np.flatnonzero(interior), top[interior]
-        places = np.log(x)[middle[:, None] + [-1, 0, 1]]
-        heights = np.log(curves[rows[:, None], middle[:, None] + [-1, 0, 1]])
-        positions[interior] = np.exp(_vertices(places, heights))
+        heights = logs[rows[:, None], middle[:, None] + [-1, 0, 1]]
+        positive = bool((x > 0).all())
+        places = (np.log(x) if positive else x)[middle[:, None] + [-1, 0, 1]]
+        vertices = _vertices(places, heights)
+        positions[interior] = np.exp(vertices) if positive else vertices
     return positions, interior
 
 

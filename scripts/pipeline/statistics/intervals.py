@@ -6,11 +6,13 @@ are too short: their spread is sqrt((n - 1) / n) of what it should be. The perce
 (Efron & Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3) is for many values, such as
 test points.
 
-Equal input gives equal numbers. One value says nothing about the spread, and the ends are NaN then.
+Each interval has wider ends beside those of its level, for claims of several parts (Holm,
+Scandinavian Journal of Statistics 6, 1979). Equal input gives equal numbers. One value says nothing
+about the spread, and the ends are NaN then.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,13 +25,71 @@ _SLICE_ELEMENTS = 1 << 22
 """Resampled values that are in memory at a time (32 MiB)."""
 
 
+Ends = tuple[float, float]
+
+AT_ONCE = (1, 2, 3, 4, 6, 9, 14, 20, 30)
+"""Numbers of intervals that are to hold all at once, for which an interval has its ends."""
+
+
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and the ends of its confidence interval, NaN where there is none."""
+    """An estimate and the ends of its confidence interval, NaN where there is none.
+
+    ``wider`` has the ends for the numbers in ``AT_ONCE`` behind the first (Bonferroni).
+    """
 
     estimate: float
     low: float
     high: float
+    wider: tuple[Ends, ...] = ()
+
+    @classmethod
+    def of(cls, estimate: float, ends: Callable[[float], Ends], level: float = 0.95) -> "Interval":
+        """From a function that gives the ends for a level."""
+        if not 0 < level < 1:
+            raise ValueError(f"level must lie between 0 and 1, not {level}")
+        (low, high), *wider = (ends(1 - (1 - level) / number) for number in AT_ONCE)
+        return cls(estimate, low, high, tuple(wider))
+
+    def among(self, number: int) -> Ends:
+        """The ends where so many intervals are to hold at once; without any for more than 30."""
+        for at_once, ends in zip(AT_ONCE, self._ladder, strict=False):
+            if at_once >= number:
+                return ends
+        return -math.inf, math.inf
+
+    def mapped(self, function: Callable[[float], float]) -> "Interval":
+        """The interval of a function, rising or falling, of the number."""
+        ends = [_sorted(function(low), function(high)) for low, high in self._ladder]
+        return self._from(function(self.estimate), ends)
+
+    def minus(self, other: "Interval") -> "Interval":
+        """The difference, with the ends of both at their worst: for numbers that may go together."""
+        pairs = zip(self._ladder, other._ladder, strict=False)
+        ends = [_sorted(low - most, high - least) for (low, high), (least, most) in pairs]
+        return self._from(self.estimate - other.estimate, ends)
+
+    def over(self, other: "Interval") -> "Interval":
+        """The ratio of positive numbers, with the ends of both at their worst."""
+        pairs = zip(self._ladder, other._ladder, strict=False)
+        ends = [_sorted(low / most, high / least) for (low, high), (least, most) in pairs]
+        return self._from(self.estimate / other.estimate, ends)
+
+    def fact(self) -> dict[str, float]:
+        """The estimate and the ends by their names."""
+        return {"estimate": self.estimate, "low": self.low, "high": self.high}
+
+    @property
+    def _ladder(self) -> tuple[Ends, ...]:
+        return ((self.low, self.high), *self.wider)
+
+    @classmethod
+    def _from(cls, estimate: float, ladder: Sequence[Ends]) -> "Interval":
+        return cls(float(estimate), *ladder[0], wider=tuple(ladder[1:]))
+
+
+def _sorted(one: float, other: float) -> Ends:
+    return float(min(one, other)), float(max(one, other))
 
 
 def bootstrap_interval(
@@ -62,7 +122,8 @@ def bootstrap_interval(
     data = numbers(values, "values")
     rng = generator(level, draws, seed)
     means = resampled(data, statistic, draws, rng)
-    return Interval(float(statistic(data, axis=0)), *percentiles(means, level, len(data) > 1))
+    estimate = float(statistic(data, axis=0))
+    return Interval.of(estimate, lambda level: percentiles(means, level, len(data) > 1), level)
 
 
 def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
@@ -74,7 +135,7 @@ def mean_interval(values: ArrayLike, level: float = 0.95) -> Interval:
         Without any values, for infinite ones, and a level outside of (0, 1).
     """
     data = numbers(values, "values")
-    return around(float(data.mean()), *_error(data), level)
+    return around(float(data.mean()), *standard_error(data), level)
 
 
 def ratio_interval(
@@ -96,20 +157,20 @@ def ratio_interval(
         found = mean_interval(differences, level)
     else:
         logs = logarithms(above, "numerators"), logarithms(below, "denominators")
-        errors, freedoms = zip(*map(_error, logs), strict=True)
+        errors, freedoms = zip(*map(standard_error, logs), strict=True)
         error, freedom = combined_error(errors, freedoms)
         found = around(float(logs[0].mean() - logs[1].mean()), error, freedom, level)
-    return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
+    return found.mapped(np.exp)
 
 
 def around(estimate: float, error: float, freedom: float, level: float) -> Interval:
     """The t interval of an estimate with a standard error of so many degrees of freedom."""
-    if not 0 < level < 1:
-        raise ValueError(f"level must lie between 0 and 1, not {level}")
-    if not freedom > 0:
-        return Interval(estimate, math.nan, math.nan)
-    margin = float(t.ppf((1 + level) / 2, freedom)) * error
-    return Interval(estimate, estimate - margin, estimate + margin)
+
+    def ends(level: float) -> Ends:
+        margin = float(t.ppf((1 + level) / 2, freedom)) * error if freedom > 0 else math.nan
+        return estimate - margin, estimate + margin
+
+    return Interval.of(estimate, ends, level)
 
 
 def combined_error(errors: ArrayLike, freedoms: ArrayLike) -> tuple[float, float]:
@@ -134,7 +195,7 @@ def logarithms(values: ArrayLike, name: str) -> Floats:
     return np.log(data)
 
 
-def _error(data: Floats) -> tuple[float, float]:
+def standard_error(data: Floats) -> tuple[float, float]:
     """Standard error of a mean, and its degrees of freedom."""
     if len(data) < 2:
         return math.nan, 0.0
@@ -152,9 +213,7 @@ def resampled(
     )
 
 
-def percentiles(
-    values: Floats, level: float, spread: bool, method: str = "linear"
-) -> tuple[float, float]:
+def percentiles(values: Floats, level: float, spread: bool, method: str = "linear") -> Ends:
     """The ends of the percentile interval; NaN without any spread."""
     values = values[~np.isnan(values)]
     if not spread or len(values) == 0:

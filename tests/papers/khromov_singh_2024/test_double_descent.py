@@ -13,10 +13,11 @@ from tests.papers import width_tables as given
 def test_curve_facts_are_those_of_the_means():
     facts = curve_facts(prepared(given.stops()), "c_lower")
     assert facts["peak_width"] == 64
-    assert facts["peak_width_interval"] == [64, 64]
+    left, right = facts["peak_width_interval"]
+    assert 63 < left < 64 < right < 65
     assert facts["peak_is_interior"] is True
-    assert facts["peak"] == pytest.approx(200 * 1.01)
-    assert facts["at_the_widest"] == pytest.approx(50 * 1.01)
+    assert facts["peak"] == pytest.approx(200 * given.MEAN)
+    assert facts["at_the_widest"] == pytest.approx(50 * given.MEAN)
     assert facts["fall_in_per_cent"] == pytest.approx(75)
     low, high = facts["fall_in_per_cent_interval"]
     assert 74 < low <= 75 <= high < 76
@@ -54,8 +55,10 @@ def test_peaks_stand_where_they_do_beside_threshold_and_test_loss():
     table = given.stops(128)
     table["test_loss"] = given.stops(32)["test_loss"]
     facts = given.as_json(room, {"": table}, given.CONTEXT)
-    assert facts["peak_over_threshold"]["c_avg"] == {"estimate": 2, "low": 2, "high": 2}
-    assert facts["peak_over_that_of_the_test_loss"]["c_avg"]["estimate"] == 4
+    place = facts["peak_over_threshold"]["c_avg"]
+    assert place["estimate"] == pytest.approx(2)
+    assert 1.98 < place["low"] < 2 < place["high"] < 2.02
+    assert facts["peak_over_that_of_the_test_loss"]["c_avg"]["estimate"] == pytest.approx(4)
     # to the narrowest nets all fall by three octaves, to the widest by one
     assert facts["smaller_fall_from_the_peak"]["c_upper"]["estimate"] == pytest.approx(0.5)
 
@@ -102,8 +105,8 @@ def test_a_double_descent_of_all_bounds_is_one():
     assert finding.verdict == "holds", finding
     assert finding.part.startswith("height of")
     assert "height of C_lower, cross-entropy: holds 0.648 " in finding.reason
-    assert "place of C_upper, squared error: holds 0.8 [0.8, 0.8]" in finding.reason
-    assert "C_avg, cross-entropy, beside the test loss: holds 1 [1, 1]" in finding.reason
+    assert "place of C_upper, squared error: holds 0.8 [0.79" in finding.reason
+    assert "C_avg, cross-entropy, beside the test loss: holds 1 [0.98" in finding.reason
 
 
 def test_rising_bounds_have_none():
@@ -119,7 +122,7 @@ def test_a_double_descent_of_one_loss_holds_in_part():
 
 def test_a_peak_elsewhere_is_said_to_be_there():
     finding = both(wide(), given.sweep(256))
-    assert "place of C_lower, squared error: does not hold 3.2 [3.2, 3.2]" in finding.reason
+    assert "place of C_lower, squared error: does not hold 3.2 [3.1" in finding.reason
 
 
 def test_the_double_descent_needs_both_losses_and_numbers():

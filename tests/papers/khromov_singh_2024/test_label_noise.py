@@ -24,7 +24,7 @@ def test_facts_and_frames_follow_the_moving_peak():
     found = {noise: one["c_lower"]["peak_width"] for noise, one in facts["over_width"].items()}
     assert found == {"0": 64, "50": 128, "100": 128}
     assert facts["over_noise"]["32"]["c_lower"]["peak_noise"] == 0
-    assert facts["over_noise"]["256"]["c_lower"]["at_the_last"] == pytest.approx(100 * 1.01)
+    assert facts["over_noise"]["256"]["c_lower"]["at_the_last"] == pytest.approx(100 * given.MEAN)
     assert facts["mean_c_lower"]["noise 50"]["128"] == pytest.approx(200 * 1.01)
     heat = room.draw(tables, facts, given.CONTEXT).subfigs[0].axes[0]
     assert [round(frame.get_x() - 0.04) for frame in heat.patches] == [2, 3, 3]

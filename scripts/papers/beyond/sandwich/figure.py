@@ -95,7 +95,7 @@ def measure(tables: Tables, context: Context) -> Facts:
             for width, own in (data.dropna(subset="exact").groupby("width") if "exact" in data else ())
         },
         "peaks": {
-            method: asdict(peak_location(data, "width", method))
+            method: peak_location(data, "width", method).fact()
             | {"fall_to_the_widest": asdict(fall_after_peak(data, "width", method))}
             for method in (*methods, "least_upper", "largest_lower")
             if method != "exact"

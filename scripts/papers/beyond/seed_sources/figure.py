@@ -110,8 +110,12 @@ def _order_over_start(data: pd.DataFrame) -> Interval:
     found = sums_of_squares(logs)
     starts, orders, _ = found.freedom
     ratio = (found.squares[1] / orders) / (found.squares[0] / starts)
-    ends = (ratio / float(f_distribution.ppf(tail, orders, starts)) for tail in (0.975, 0.025))
-    return Interval(*(float(np.sqrt(value)) for value in (ratio, *ends)))
+
+    def ends(level: float) -> tuple[float, float]:
+        quantiles = f_distribution.ppf([(1 + level) / 2, (1 - level) / 2], orders, starts)
+        return float(ratio / quantiles[0]), float(ratio / quantiles[1])
+
+    return Interval.of(float(ratio), ends).mapped(np.sqrt)
 
 
 def _fixed_over_drawn(data: pd.DataFrame, name: str) -> float:

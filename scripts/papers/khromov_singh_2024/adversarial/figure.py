@@ -1,7 +1,6 @@
 """Draw bounds and losses at attacked points against width."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -109,7 +108,7 @@ def measure(tables: Tables, context: Context) -> Facts:
         },
         "paper": context["printed"],
         "peak_of_c_lower": {
-            f"{radius:g}": asdict(peak_location(own, "width", "c_lower"))
+            f"{radius:g}": peak_location(own, "width", "c_lower").fact()
             for radius, own in data[data["points"] == "train"].groupby("radius")
         },
         "over_c_lower_at_radius_near_0.5": attack_at_half(tables, context),

@@ -12,7 +12,15 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured, readable
+from pipeline.claims.findings import (
+    Finding,
+    UntestedError,
+    combine,
+    interval_of,
+    judge_fact,
+    measured,
+    readable,
+)
 from pipeline.figures.looks import corner_note, draw_threshold, mark_diverged, width_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.width import (
@@ -69,16 +77,10 @@ def measure(tables: Tables, context: Context) -> Facts:
 
 def _change(name: str, free: Facts, capped: Facts) -> Interval:
     """The fall from a peak with a cap minus that without, with both intervals at their worst."""
-    for fall in (free, capped):
-        if "untested" in fall:
-            raise UntestedError(fall["untested"])
+    falls = [interval_of(fall) for fall in (capped, free)]
     if not free["low"] > LEAST_FALL:
         raise UntestedError(f"without a cap {readable(name)} has no clear peak")
-    return Interval(
-        capped["estimate"] - free["estimate"],
-        capped["low"] - free["high"],
-        capped["high"] - free["low"],
-    )
+    return falls[0].minus(falls[1])
 
 
 def _facts_of(data: pd.DataFrame, training: Training) -> Facts:

@@ -1,7 +1,5 @@
 """Draw bounds and losses at points with Gaussian noise against width."""
 
-from dataclasses import asdict
-
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
@@ -64,7 +62,7 @@ def measure(tables: Tables, context: Context) -> Facts:
             for part, own in table.groupby("points")
         },
         "peak_of_c_lower": {
-            f"{radius:g}": asdict(peak_location(own, "width", "c_lower"))
+            f"{radius:g}": peak_location(own, "width", "c_lower").fact()
             for radius, own in train.groupby("radius")
         },
         "c_lower_over_that_without_noise": over_all_widths(tables),

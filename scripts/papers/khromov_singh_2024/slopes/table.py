@@ -54,7 +54,7 @@ def _stable_phase(experiment: str, tables: Tables, context: Context) -> dict[str
 def _late_slope(data: pd.DataFrame, bound: str) -> Interval:
     rows = last_tenfold(nearest(data, "width", WIDTH))
     found = log_log_slope_over_seeds(rows, "epoch", bound, paired=True)
-    return Interval(found.slope, found.low, found.high)
+    return found.interval
 
 
 def rows(tables: Tables, facts: Facts, context: Context) -> pd.DataFrame:

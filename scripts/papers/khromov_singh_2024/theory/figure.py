@@ -83,7 +83,7 @@ def measure(tables: Tables, context: Context) -> Facts:
 
 
 def _rank_correlation(data: pd.DataFrame, bound: str, name: str) -> Interval:
-    return spearman(data, bound, name, x="updates", paired=data["seed"].nunique() > 1)
+    return spearman(data, bound, name, x="updates")
 
 
 def _ends(means: pd.DataFrame) -> dict[str, dict[str, float]]:
@@ -104,7 +104,7 @@ def _term_follows(data: pd.DataFrame, name: str) -> Interval:
     shared = shared_epochs(data)
     if shared.empty:
         raise ValueError("the seeds share no epoch")
-    return spearman(_with_term(shared), "term", name, x="epoch", paired=True)
+    return spearman(_with_term(shared), "term", name, x="epoch")
 
 
 def _slope_ratio(data: pd.DataFrame, name: str) -> Interval:
