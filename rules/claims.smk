@@ -5,6 +5,7 @@ REQUIRED INPUTS: tidy tables (rules/figures.smk, rules/studies.smk)
 OUTPUTS:
     results/{scale}/tables/{table}.md     a table for readers, in Markdown
     results/{scale}/tables/{table}.json   where it comes from
+    results/{scale}/simulated/{figure}.json.gz   what other seeds might have given
     results/{scale}/claims.csv, .md       a row per claim: estimate, interval, verdict, rule, figure
 """
 
@@ -41,9 +42,34 @@ rule make_table:
         "--sidecar {output.sidecar:q} --log {log:q}"
 
 
+rule simulate:
+    input:
+        table=lambda w: SETUP.tables(w.figure),
+    output:
+        simulated="results/{scale}/simulated/{figure}.json.gz",
+    log:
+        "logs/simulate/{scale}/{figure}.log",
+    benchmark:
+        "benchmarks/runs/simulate/{scale}/{figure}.tsv"
+    conda:
+        "../envs/environment.yaml"
+    params:
+        module=lambda w: SETUP.room(w.figure).drawing,
+        context=lambda w: SETUP.context(w.figure),
+        simulations=SETUP.config.simulations,
+        code=lambda w: SETUP.drawing_code("simulate", w.figure),
+    message:
+        "Measuring what other seeds might have given {wildcards.figure}"
+    shell:
+        "python scripts/simulate.py --module {params.module} --table {input.table:q} "
+        "--context {params.context:q} --simulations {params.simulations} "
+        "--simulated {output.simulated:q} --log {log:q}"
+
+
 rule judge_claims:
     input:
         facts=SETUP.all_facts,
+        simulated=SETUP.all_simulated,
     output:
         claims=report(
             "results/{scale}/claims.csv",
@@ -65,7 +91,8 @@ rule judge_claims:
     message:
         "Judging the papers' claims"
     shell:
-        "python scripts/judge_claims.py --facts {input.facts:q} --sources {params.sources:q} --scale {wildcards.scale} "
+        "python scripts/judge_claims.py --facts {input.facts:q} --simulated {input.simulated:q} "
+        "--sources {params.sources:q} --scale {wildcards.scale} "
         "--claims {output.claims:q} --markdown {output.markdown:q} --log {log:q}"
 
 

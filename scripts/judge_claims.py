@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 from pipeline.claims.report import ClaimError, Source, claims_frame, markdown, totals
+from pipeline.claims.simulated import read_simulated
 from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.resume import only_writer
@@ -15,8 +16,10 @@ def main(arguments: argparse.Namespace) -> None:
     """Judge every claim; facts that are absent leave theirs untested."""
     with only_writer(arguments.claims):
         facts = {path.stem: json.loads(path.read_text()) for path in arguments.facts}
+        simulated = {path.name.split(".")[0]: read_simulated(path) for path in arguments.simulated}
+        sources = [Source(**one) for one in json.loads(arguments.sources)]
         try:
-            claims = claims_frame([Source(**one) for one in json.loads(arguments.sources)], facts)
+            claims = claims_frame(sources, facts, simulated)
         except ClaimError as error:
             raise CommandError(str(error)) from None
         LOG.info("%s", totals(claims))
@@ -33,6 +36,9 @@ def _picture(figure: str) -> str:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", type=Path, nargs="+", required=True, help="input: JSON")
+    parser.add_argument(
+        "--simulated", type=Path, nargs="+", required=True, help="input: facts on simulated tables"
+    )
     parser.add_argument("--sources", required=True, help="modules with claims, as JSON")
     parser.add_argument("--scale", required=True, help="scale of the facts")
     parser.add_argument("--claims", type=Path, required=True, help="output: CSV")

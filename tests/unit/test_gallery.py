@@ -9,42 +9,63 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipeline.claims.report import COLUMNS
+from pipeline.claims.report import COLUMNS, THEOREM
 from pipeline.pages import gallery
 
+ROWS = [
+    {
+        "claim": "C1",
+        "statement": "Bounds grow",
+        "reported": "63",
+        "estimate": 60,
+        "low": 50,
+        "high": 70,
+        "unit": "growth",
+        "verdict": "holds",
+        "coverage": 0.948,
+        "false_holds": 0.02,
+        "rule": "Above 1.",
+        "refuted": "they do not",
+        "since": "2026-11-28",
+        "changes": "2026-11-28: the limit was 2",
+        "figure": "curve",
+    },
+    {
+        "claim": "C2",
+        "statement": "Bounds fall",
+        "estimate": 0.5,
+        "low": 0.4,
+        "high": 0.6,
+        "verdict": "does not hold",
+        "rule": "A.",
+        "figure": "curve, plain",
+        "reason": "a: no",
+    },
+    {
+        "claim": "C3",
+        "statement": "Others",
+        "verdict": "not tested",
+        "rule": "B.",
+        "figure": "none",
+        "reason": "no data",
+    },
+    {
+        "claim": "D1",
+        "kind": THEOREM,
+        "statement": "Proved",
+        "verdict": "holds",
+        "rule": "C.",
+        "figure": "none",
+        "reason": "by 0 of 200",
+    },
+]
+NUMBERS = ("estimate", "low", "high", "coverage", "false_holds")
 CLAIMS = pd.DataFrame(
     [
-        ["C1", "A paper", "Bounds grow", "63", 60, 50, 70, "growth", "holds", "Above 1.", "curve", ""],
-        [
-            "C2",
-            "A paper",
-            "Bounds fall",
-            "",
-            0.5,
-            0.4,
-            0.6,
-            "",
-            "does not hold",
-            "A.",
-            "curve, plain",
-            "a: no",
-        ],
-        [
-            "C3",
-            "A paper",
-            "Others",
-            "",
-            np.nan,
-            np.nan,
-            np.nan,
-            "",
-            "not tested",
-            "B.",
-            "none",
-            "no data",
-        ],
-    ],
-    columns=COLUMNS,
+        {name: row.get(name, np.nan if name in NUMBERS else "") for name in COLUMNS}
+        | {"source": "A paper"}
+        for row in ROWS
+    ]
 )
 
 
@@ -113,7 +134,13 @@ def test_claims_have_their_own_page(pages):
     assert text.startswith("# What the papers claim")
     assert "Machine: a machine. Written: 2026-11-21." in text
     assert "[curve](figures/curve.png), [plain](figures/plain.png)" in text
-    assert "1 holds, 0 holds in part, 1 does not hold, 1 not tested" in text
+    assert "1 holds, 0 holds in part, 0 undecided, 1 does not hold, 1 not tested, of 3 emp" in text
+    assert "of 1 theorems 1 hold on all of their random instances" in text
+    assert "| 0.95 | 0.02 | **holds** |" in " ".join(text.split())
+    assert (
+        "- **C1.** Above 1. Refuted if they do not. Rule of 2026-11-28. Changed after its result had "
+        "been seen, 2026-11-28: the limit was 2." in text
+    )
     assert "no data" in text
     assert "- **C2.** A. *a: no.*" in text
 

@@ -61,6 +61,7 @@ def judged(tmp_path):
             paths[-1].write_text(json.dumps(own))
         arguments = argparse.Namespace(
             facts=paths,
+            simulated=[],
             sources=json.dumps(SOURCES),
             scale=scale,
             claims=tmp_path / "claims.csv",

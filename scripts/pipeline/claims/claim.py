@@ -23,6 +23,8 @@ class Claim:
     in whose folder the claim stands, ``figures`` for the figure in whose room it does. ``refuted`` is
     the hypothesis under which the statement is wrong, ``untested`` when the facts cannot tell.
     ``since`` is the day of the rule and its limits, ``changes`` what was changed after a run, by day.
+    ``of_a_change`` says that it wants an effect, so that it is false wherever nothing has one, and
+    ``not_simulated`` why its intervals cannot be tested by simulated tables.
     """
 
     name: str
@@ -37,6 +39,8 @@ class Claim:
     untested: str = ""
     since: str = ""
     changes: Mapping[str, str] = field(default_factory=dict)
+    of_a_change: bool = False
+    not_simulated: str = ""
 
     @property
     def explanation(self) -> str:
@@ -71,6 +75,8 @@ def claim(
     untested: str = "",
     since: str = "",
     changes: Mapping[str, str] | None = None,
+    of_a_change: bool = False,
+    not_simulated: str = "",
 ) -> Callable[[Rule], Claim]:
     """Make a claim of a function of facts.
 
@@ -98,6 +104,10 @@ def claim(
         The day on which the rule and its limits were set, as 2026-11-28.
     changes
         What was changed in the rule after its result had been seen, by day.
+    of_a_change
+        Whether it wants an effect, and is false where nothing has one.
+    not_simulated
+        Why simulated tables say nothing about its intervals, as a sentence.
     """
 
     def of(rule: Rule) -> Claim:
@@ -114,6 +124,8 @@ def claim(
             untested,
             since,
             dict(changes or {}),
+            of_a_change,
+            not_simulated,
         )
 
     return of

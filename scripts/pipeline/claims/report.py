@@ -3,6 +3,7 @@
 python -m pipeline.claims.report [SCALE]   prints results/SCALE/claims.csv
 """
 
+import math
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
@@ -16,15 +17,20 @@ import yaml
 
 from pipeline.claims.claim import Claim, Facts, import_claims, order
 from pipeline.claims.findings import Finding
+from pipeline.claims.simulated import Calibration, Simulated, calibrate
 from pipeline.pages.markdown import markdown as markdown_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
-VERDICTS = ("holds", "holds in part", "does not hold", "not tested")
+VERDICTS = ("holds", "holds in part", "undecided", "does not hold", "not tested")
+
+THEOREM = "theorem"
+"""The kind of a statement that was proved, and that random instances check."""
 
 COLUMNS = [
     "claim",
     "source",
+    "kind",
     "statement",
     "reported",
     "estimate",
@@ -32,7 +38,14 @@ COLUMNS = [
     "high",
     "unit",
     "verdict",
+    "coverage",
+    "false_holds",
     "rule",
+    "refuted",
+    "untested",
+    "since",
+    "changes",
+    "not_simulated",
     "figure",
     "reason",
 ]
@@ -40,13 +53,22 @@ COLUMNS = [
 _INTERVALS = (
     "Numbers in brackets are 95 % intervals, over seeds for trained nets: t intervals, of logarithms "
     "for ratios; for heights of peaks Tukey's simultaneous ones, which know that the peak was searched "
-    "for. Places of peaks and rank correlations are resampled, which is too short for four seeds. Each "
-    "verdict follows from the rule below its table: the claim holds if the interval lies within the "
-    "rule's limits, does not hold if it lies outside, and holds in part if it lies across one. A claim "
-    "of several parts holds if all do, does not hold if none does even in part, and else holds in part, "
-    "also where a part could not be tested; the number in the table is that of the weakest part, and "
-    "all stand behind the rule. Many claims are judged at once, without a correction for their number: "
-    "a verdict near its limit is no proof."
+    "for; for places of peaks those of curves drawn around the mean one. Each verdict follows from the "
+    "rule below its table: a number holds if its interval lies within the rule's limits, does not hold "
+    "if it lies outside, and is undecided if it lies across one. The parts of a claim are judged at "
+    "once by Holm's procedure. A claim holds if all its parts do, does not hold if no part that was "
+    "tested does even in part, holds in part if at least one does, and is undecided else; the number in "
+    "the table is that of the weakest part, and all stand behind the rule. Across claims nothing is "
+    "corrected for their number: of forty that are wrong and at their limit, one is said to hold."
+)
+
+_SIMULATED = (
+    "*Coverage* and *false holds* are simulated: the figure's own code measures tables of other seeds, "
+    "drawn around the mean of each cell with the covariance of the real seeds, and the rule judges "
+    "them. Coverage is the share of intervals with the truth inside, of the part where it is least. "
+    "False holds is the share in which a part would be said to hold though its truth were just outside "
+    "of the limit, of the part where it is largest; for claims of an effect also the share of tables "
+    "without any effect on which the claim holds. Each is good to about two hundredths."
 )
 
 _SMOKE = (
@@ -71,10 +93,15 @@ class Source:
     source: str
 
 
-def claims_frame(sources: Iterable[Source], facts: Mapping[str, Facts]) -> pd.DataFrame:
+def claims_frame(
+    sources: Iterable[Source],
+    facts: Mapping[str, Facts],
+    simulated: Mapping[str, Simulated] | None = None,
+) -> pd.DataFrame:
     """A row per claim: those on trained nets, then those that random instances have judged.
 
-    Raises :class:`ClaimError` for two claims of one name.
+    ``simulated`` has the facts of figures on simulated tables, for the coverage and the errors. Raises
+    :class:`ClaimError` for two claims of one name.
     """
     found = [(one, source) for source in sources for one in import_claims(source.module)]
     found.sort(key=lambda pair: order(pair[0].name))
@@ -84,16 +111,22 @@ def claims_frame(sources: Iterable[Source], facts: Mapping[str, Facts]) -> pd.Da
                 f"two claims are called {one.name}: in {source.module} and in {another.module}; "
                 f"rename one of them (the last one so far is {found[-1][0].name})"
             )
-    rows = [_row(one, source, facts) for one, source in found]
+    rows = [_row(one, source, facts, simulated or {}) for one, source in found]
     rows += [_judged(row, name) for name, own in facts.items() for row in own.get("verdicts", [])]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, Any]:
+def _row(
+    claim: Claim, source: Source, facts: Mapping[str, Facts], simulated: Mapping[str, Simulated]
+) -> dict[str, Any]:
     finding = claim.judged(source.figure, facts)
+    trusted = Calibration()
+    if not claim.not_simulated:
+        trusted = calibrate(claim, source.figure, facts, simulated)
     return {
         "claim": claim.name,
         "source": claim.source or source.source,
+        "kind": "",
         "statement": claim.statement,
         "reported": claim.reported,
         "estimate": finding.estimate,
@@ -101,7 +134,14 @@ def _row(claim: Claim, source: Source, facts: Mapping[str, Facts]) -> dict[str, 
         "high": finding.high,
         "unit": f"weakest part, {finding.part}" if finding.part else claim.unit,
         "verdict": finding.verdict,
+        "coverage": trusted.coverage,
+        "false_holds": trusted.false_holds,
         "rule": claim.explanation,
+        "refuted": claim.refuted,
+        "untested": claim.untested,
+        "since": claim.since,
+        "changes": " ".join(f"{day}: {text}" for day, text in claim.changes.items()),
+        "not_simulated": claim.not_simulated,
         "figure": ", ".join(claim.figures or [source.figure or "none"]),
         "reason": finding.reason,
     }
@@ -112,7 +152,9 @@ def _judged(row: Mapping[str, Any], figure: str) -> dict[str, Any]:
     tested = row["instances"] > 0
     reason = f"violated by {row['violations']} of {row['instances']} random instances"
     return {
+        **dict.fromkeys(_TEXTS, ""),
         **{name: row[name] for name in COLUMNS if name in row},
+        "kind": row.get("kind", ""),
         "reported": "",
         "figure": ", ".join(dict.fromkeys([row["figure"], figure])),
         "reason": reason if tested else "needs cvxpy, which is not installed",
@@ -125,7 +167,7 @@ def markdown(claims: pd.DataFrame, scale: str, link: Link) -> str:
     parts += [f"Scale: {scale}. {totals(claims)}.", ""]
     if scale == "smoke":
         parts += [_SMOKE, ""]
-    parts += [_INTERVALS, ""]
+    parts += [_INTERVALS, "", _SIMULATED, ""]
     for source, rows in claims.groupby("source", sort=False):
         parts += [f"## {source}", "", markdown_table(_shown(rows, link)), ""]
         parts += [_explained(row) for _, row in rows.iterrows()] + [""]
@@ -151,14 +193,23 @@ def plain(claims: pd.DataFrame, scale: str) -> str:
 
 
 def totals(claims: pd.DataFrame) -> str:
-    """How many claims got each verdict."""
-    counts = claims["verdict"].value_counts()
-    return ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    """How many claims got each verdict, theorems apart."""
+    proved = claims["kind"] == THEOREM
+    counts = claims.loc[~proved, "verdict"].value_counts()
+    found = ", ".join(f"{counts.get(verdict, 0)} {verdict}" for verdict in VERDICTS)
+    if not proved.any():
+        return found
+    held = int((claims.loc[proved, "verdict"] == "holds").sum())
+    theorems = f"of {proved.sum()} theorems {held} hold on all of their random instances"
+    return f"{found}, of {(~proved).sum()} empirical claims; {theorems}"
+
+
+_TEXTS = ("refuted", "untested", "since", "changes", "not_simulated")
 
 
 def read_claims(path: Path) -> pd.DataFrame:
     """The table of claims, with empty texts where there are none."""
-    texts = ["reported", "unit", "rule", "figure", "reason"]
+    texts = [*_TEXTS, "reported", "kind", "unit", "rule", "figure", "reason"]
     claims = pd.read_csv(path, dtype=dict.fromkeys(texts, str))
     return claims.fillna(dict.fromkeys(texts, ""))
 
@@ -179,12 +230,21 @@ def _shown(rows: pd.DataFrame, link: Link) -> pd.DataFrame:
                 "claim": row["statement"],
                 "paper": row["reported"],
                 "here": here,
+                "coverage": _in_digits(row["coverage"]),
+                "false holds": _in_digits(row["false_holds"]),
                 "verdict": f"**{row['verdict']}**",
                 "figure": ", ".join(_linked(name, link(name)) for name in figures_of(row["figure"])),
             }
         )
     table = pd.DataFrame(shown)
-    return table if table["paper"].any() else table.drop(columns="paper")
+    return table.drop(columns=[name for name in _OPTIONAL if not table[name].any()])
+
+
+_OPTIONAL = ("paper", "coverage", "false holds")
+
+
+def _in_digits(share: float) -> str:
+    return "" if math.isnan(share) else f"{share:.2f}"
 
 
 def figures_of(entry: str) -> list[str]:
@@ -193,9 +253,18 @@ def figures_of(entry: str) -> list[str]:
 
 
 def _explained(row: "pd.Series[str]") -> str:
-    """The rule of a claim, and what it gave part by part."""
+    """The rule of a claim, what it gave part by part, and what speaks for the rule itself."""
     found = f" *{row['reason']}.*" if _number(row) and row["reason"] else ""
-    return f"- **{row['claim']}.** {row['rule']}{found}"
+    words = {
+        "refuted": "Refuted if {}.",
+        "untested": "Not tested if {}.",
+        "since": "Rule of {}.",
+        "changes": "Changed after its result had been seen, {}",
+        "not_simulated": "Not simulated: {}.",
+    }
+    about = [text.format(row[name].removesuffix(".")) for name, text in words.items() if row[name]]
+    about = [text if text.endswith(".") else f"{text}." for text in about]
+    return " ".join([f"- **{row['claim']}.** {row['rule']}{found}", *about])
 
 
 def _linked(name: str, target: str) -> str:

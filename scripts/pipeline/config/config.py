@@ -8,7 +8,7 @@ all mistakes are told at once. Nothing heavy is imported here: the Snakefile doe
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -41,6 +41,9 @@ class TopLevel(Section):
         description="seconds between two saves of a running training: what a kill can lose"
     )
     progress_every: PositiveFloat = Field(description="seconds between two lines of progress")
+    simulations: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="simulated tables for the coverage and errors of each claim; smoke makes 4 at most"
+    )
     overrides: dict[str, Any] = Field(
         {}, description="what to change in set-ups: NAME.SCALE.KEY: value, dotted or nested"
     )
@@ -66,6 +69,11 @@ class Config:
     def scale(self) -> str:
         """Which scale the figures are drawn at."""
         return self.top.scale
+
+    @property
+    def simulations(self) -> int:
+        """How many simulated tables the claims are tested on."""
+        return min(self.top.simulations, 4) if self.scale == "smoke" else self.top.simulations
 
     @property
     def figures(self) -> list[str]:

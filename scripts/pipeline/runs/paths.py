@@ -39,6 +39,11 @@ def facts(scale: str, figure: str) -> str:
     return f"results/{scale}/facts/{figure}.json"
 
 
+def simulated(scale: str, figure: str) -> str:
+    """The numbers of a figure on simulated tables."""
+    return f"results/{scale}/simulated/{figure}.json.gz"
+
+
 def numbered(segment: str) -> tuple[str, int]:
     """``width~64`` as ``("width", 64)``. Raises ``ValueError`` for anything else."""
     name, _, number = segment.partition("~")

@@ -58,6 +58,12 @@ class WorkflowSetup(Jobs):
         names = sorted([*self.figures, *self.reader_tables])
         return [paths.facts(self.config.scale, name) for name in names]
 
+    @property
+    def all_simulated(self) -> list[str]:
+        """The facts on simulated tables of every figure and table for readers."""
+        names = sorted([*self.figures, *self.reader_tables])
+        return [paths.simulated(self.config.scale, name) for name in names]
+
     def _claim_sources(self) -> list[dict[str, str]]:
         found = []
         for name in sorted([*self.figures, *self.reader_tables]):

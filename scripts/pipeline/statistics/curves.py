@@ -29,7 +29,7 @@ from pipeline.statistics.intervals import (
     standard_error,
 )
 
-_DRAWS = 10_000
+_DRAWS = 4_000
 """Curves that are drawn for the place of a peak."""
 
 
@@ -154,21 +154,24 @@ class _Logs:
 
     @classmethod
     def of(cls, table: pd.DataFrame, x: str, y: str, seed: str) -> "_Logs":
-        rows = table[[x, seed, y]].dropna()
-        if rows.empty:
+        rows = np.stack([table[name].to_numpy(float) for name in (x, seed, y)])
+        rows = rows[:, ~np.isnan(rows).any(0)]
+        rows = rows[:, np.lexsort(rows[1::-1])]  # sums are the same to the last digit in any order
+        places, seeds, values = rows
+        if len(values) == 0:
             raise ValueError(f"no rows without NaN in {x}, {seed}, {y}")
-        refuse_twice(rows, x, seed)
-        values = rows[y].to_numpy(float)
+        twice = (np.diff(places) == 0) & (np.diff(seeds) == 0)
+        if twice.any():
+            raise _several(x, places[:-1][twice][0], seed, seeds[:-1][twice][0])
         if not (np.isfinite(values) & (values > 0)).all():
             raise ValueError(f"only positive finite {y} have a relative fall; drop runs that diverged")
-        rows = rows.sort_values([x, seed])  # sums are the same to the last digit in any order
-        groups = np.log(rows.set_index(x)[y]).groupby(level=0, sort=True)
-        counts = groups.count().to_numpy(float)
+        logs = np.log(values)
+        at, groups, counts = np.unique(places, return_inverse=True, return_counts=True)
+        means = np.bincount(groups, logs) / counts
         freedom = int((counts - 1).sum())
-        squares = float(groups.var().fillna(0).to_numpy() @ (counts - 1))
+        squares = float(np.square(logs - means[groups]).sum())
         spread = math.sqrt(squares / freedom) if freedom else math.nan
-        means = groups.mean()
-        return cls(means.index.to_numpy(float), means.to_numpy(), counts, spread, freedom)
+        return cls(at, means, counts.astype(float), spread, freedom)
 
     def drawn(self, rng: np.random.Generator) -> Floats:
         """Curves (draws, X) that the true one may be; without a spread the mean one alone."""
@@ -202,10 +205,14 @@ def refuse_twice(rows: pd.DataFrame, x: str, seed: str) -> None:
     twice = rows.duplicated([x, seed])
     if twice.any():
         place = rows[twice].iloc[0]
-        raise ValueError(
-            f"several rows for {x} = {place[x]} and {seed} = {place[seed]}; filter the table to one "
-            "experiment, variant and epoch"
-        )
+        raise _several(x, place[x], seed, place[seed])
+
+
+def _several(x: str, place: float, seed: str, of: float) -> ValueError:
+    return ValueError(
+        f"several rows for {x} = {place:g} and {seed} = {of:g}; filter the table to one experiment, "
+        "variant and epoch"
+    )
 
 
 def log_log_slope(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Slope:

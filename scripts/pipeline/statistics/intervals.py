@@ -14,6 +14,7 @@ about the spread, and the ends are NaN then.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -167,10 +168,16 @@ def around(estimate: float, error: float, freedom: float, level: float) -> Inter
     """The t interval of an estimate with a standard error of so many degrees of freedom."""
 
     def ends(level: float) -> Ends:
-        margin = float(t.ppf((1 + level) / 2, freedom)) * error if freedom > 0 else math.nan
+        margin = _t_quantile(level, freedom) * error if freedom > 0 else math.nan
         return estimate - margin, estimate + margin
 
     return Interval.of(estimate, ends, level)
+
+
+@lru_cache(maxsize=4096)
+def _t_quantile(level: float, freedom: float) -> float:
+    """How many standard errors the ends are away; scipy takes a tenth of a millisecond for it."""
+    return float(t.ppf((1 + level) / 2, freedom))
 
 
 def combined_error(errors: ArrayLike, freedoms: ArrayLike) -> tuple[float, float]:
