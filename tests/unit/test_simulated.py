@@ -107,6 +107,37 @@ def ratio(tables):
     return {"ratio": measured(ratio_interval, rows[64].to_numpy(), rows[16].to_numpy())}
 
 
+def test_a_population_has_many_seeds_of_the_same_nets():
+    table = nets(seeds=4)
+    many = Simulator(table).population(np.random.default_rng(0), 50)
+    assert many.groupby(["width", "radius"])["seed"].nunique().tolist() == [200] * 4
+    logs = np.log(many["c_lower"]).groupby([many["width"], many["radius"]]).mean()
+    real = np.log(table["c_lower"]).groupby([table["width"], table["radius"]]).mean()
+    assert logs.to_numpy() == pytest.approx(real.to_numpy(), abs=0.03)
+    assert len(Simulator(nets(seeds=1)).population(np.random.default_rng(0), 50)) == 4
+
+
+def test_the_truth_of_a_largest_value_is_that_of_its_estimate():
+    """The largest of ten is larger than that of their means, which no interval is about."""
+    random = np.random.default_rng(0)
+    values = np.exp(random.standard_normal((6, 10)))
+    table = pd.DataFrame(
+        [
+            {"seed": seed, "point": point, "norm": value}
+            for seed, own in enumerate(values)
+            for point, value in enumerate(own)
+        ]
+    )
+
+    def measure(tables):
+        largest = tables["points"].groupby("seed")["norm"].max()
+        return {"ratio": measured(mean_interval, largest)}
+
+    found = simulate(measure, {"points": table}, 200, flat=False)
+    trusted = calibrate(grows, "room", {"room": measure({"points": table})}, {"room": found})
+    assert trusted.coverage > 0.75  # lognormal maxima of few seeds
+
+
 @claim("C1", "The wider net has the larger bound", of_a_change=True)
 def grows(facts):
     """Above 1."""
@@ -136,10 +167,10 @@ def test_intervals_that_are_too_short_are_found_out():
 
 def test_what_is_left_to_no_chance_has_no_coverage():
     tables = {"nets": nets(seeds=1)}
-    assert simulate(ratio, tables, 5, flat=True) == Simulated([], [])
+    assert simulate(ratio, tables, 5, flat=True) == Simulated({}, [], [])
     exact = {"ratio": {"estimate": 2.0}}
     assert np.isnan(calibrate(grows, "room", {"room": exact}, {}).coverage)
-    same = Simulated([exact] * 9, [])
+    same = Simulated(exact, [exact] * 9, [])
     assert np.isnan(calibrate(grows, "room", {"room": exact}, {"room": same}).coverage)
 
 

@@ -1,17 +1,17 @@
 """How often a claim's intervals cover, and how often its rule says "holds" where nothing is there.
 
 The facts of a figure are measured again on simulated tables (:mod:`pipeline.statistics.simulation`), by
-the figure's own code, and the claim is judged on them by its own rule. Around the table as it is, its
-estimates are the truth: an interval covers that has them inside, and a part would wrongly hold, if its
-truth were just outside of a limit, where the interval lies wholly on the other side of the truth. On
-flat tables nothing has an effect, and a rule that wants one is wrong whenever it holds.
+the figure's own code, and the claim is judged on them by its own rule. The truth is what comes out of a
+table with many seeds: an interval covers that has it inside, and a part would wrongly hold, if its truth
+were just outside of a limit, where the interval lies wholly on the other side of the truth. On flat
+tables nothing has an effect, and a rule that wants one is wrong whenever it holds.
 """
 
 import gzip
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -26,13 +26,15 @@ from pipeline.statistics.simulation import Simulator
 
 Measure = Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]]
 
-KINDS = ("around", "flat")
+COPIES = 30
+"""How many times as many seeds a table has whose numbers are taken to be the truth."""
 
 
 @dataclass(frozen=True)
 class Simulated:
     """Facts of one figure on simulated tables; none where seeds are no part of its tables."""
 
+    truth: Facts
     around: Sequence[Facts]
     flat: Sequence[Facts]
 
@@ -51,17 +53,19 @@ def simulate(
     """The facts of ``number`` tables around these, and if asked for of as many flat ones."""
     simulators = {name: Simulator(table) for name, table in tables.items()}
     if not any(simulator.has_chance for simulator in simulators.values()):
-        return Simulated([], [])
+        return Simulated({}, [], [])
 
-    def drawn(kind: str, place: int) -> dict[str, pd.DataFrame]:
-        return {
-            name: getattr(simulator, kind)(np.random.default_rng([place, crc32(name.encode())]))
-            for name, simulator in simulators.items()
-        }
+    def drawn(kind: str, place: int, *copies: int) -> Facts:
+        generators = {name: np.random.default_rng([place, crc32(name.encode())]) for name in tables}
+        return _facts(
+            measure,
+            {name: getattr(simulators[name], kind)(generators[name], *copies) for name in tables},
+        )
 
-    numbers = {"around": number, "flat": number if flat else 0}
     return Simulated(
-        *([_facts(measure, drawn(kind, place)) for place in range(numbers[kind])] for kind in KINDS)
+        drawn("population", number, COPIES),
+        [drawn("around", place) for place in range(number)],
+        [drawn("flat", place) for place in range(number if flat else 0)],
     )
 
 
@@ -76,7 +80,7 @@ def _facts(measure: Measure, tables: Mapping[str, pd.DataFrame]) -> Facts:
 
 def write_simulated(path: Path, simulated: Simulated) -> None:
     """Equal facts give equal bytes."""
-    content = json.dumps({kind: getattr(simulated, kind) for kind in KINDS}, separators=(",", ":"))
+    content = json.dumps(asdict(simulated), separators=(",", ":"))
     write_bytes(path, gzip.compress(content.encode(), compresslevel=3, mtime=0))
 
 
@@ -84,7 +88,7 @@ def read_simulated(path: Path) -> Simulated:
     """Raises :class:`DamagedFileError` for a file that is not whole."""
     try:
         content = json.loads(gzip.decompress(path.read_bytes()))
-        return Simulated(content["around"], content["flat"])
+        return Simulated(content["truth"], content["around"], content["flat"])
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise DamagedFileError(f"{path} is damaged ({error}); delete it and call again") from None
 
@@ -94,7 +98,8 @@ def calibrate(
 ) -> Calibration:
     """The coverage and false verdicts of one claim; ``own`` is the figure in whose room it stands."""
     around = [claim.judged(own, other) for other in _worlds(own, claim, facts, simulated, "around")]
-    truth = _parts(claim.judged(own, facts))
+    population = {name: of.truth for name, of in simulated.items() if of.truth}
+    truth = _parts(claim.judged(own, {**facts, **population}))
     found = [_calibrated(part, _of_part(around, name)) for name, part in truth.items()]
     found = [one for one in found if not math.isnan(one.coverage)]
     if not found:

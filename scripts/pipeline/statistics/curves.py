@@ -84,8 +84,8 @@ def peak_location(
 ) -> Peak:
     """Where the geometric mean over seeds of ``y`` is largest along ``x``, with its interval.
 
-    Curves are drawn around the mean curve with errors of single values whose spread, of the logarithms
-    and pooled over x, is drawn too; the place is that of their tops.
+    Curves are drawn around the mean curve, with errors of the logarithms at each x by the t distribution
+    of their own spread; the place is that of their tops.
 
     Parameters
     ----------
@@ -144,11 +144,12 @@ def hump(table: pd.DataFrame, x: str, y: str, seed: str = "seed", level: float =
 
 @dataclass(frozen=True)
 class _Logs:
-    """Means over seeds of the logarithms along x, with the pooled spread of single values."""
+    """Means over seeds of the logarithms along x, the spreads of single values and the pooled one."""
 
     x: Floats
     means: Floats
     counts: Floats
+    spreads: Floats
     spread: float
     freedom: int
 
@@ -169,17 +170,18 @@ class _Logs:
         at, groups, counts = np.unique(places, return_inverse=True, return_counts=True)
         means = np.bincount(groups, logs) / counts
         freedom = int((counts - 1).sum())
-        squares = float(np.square(logs - means[groups]).sum())
-        spread = math.sqrt(squares / freedom) if freedom else math.nan
-        return cls(at, means, counts.astype(float), spread, freedom)
+        squares = np.bincount(groups, np.square(logs - means[groups]))
+        spread = math.sqrt(float(squares.sum()) / freedom) if freedom else math.nan
+        alone = np.where(counts > 1, np.sqrt(squares / np.maximum(counts - 1, 1)), spread)
+        return cls(at, means, counts.astype(float), alone, spread, freedom)
 
     def drawn(self, rng: np.random.Generator) -> Floats:
         """Curves (draws, X) that the true one may be; without a spread the mean one alone."""
         if not self.freedom:
             return self.means[None]
-        spread = self.spread * np.sqrt(self.freedom / rng.chisquare(self.freedom, (_DRAWS, 1)))
-        errors = rng.standard_normal((_DRAWS, len(self.means))) / np.sqrt(self.counts)
-        return np.asarray(self.means + spread * errors, float)
+        freedom = np.maximum(self.counts - 1, 1)
+        errors = rng.standard_t(freedom, (_DRAWS, len(self.means))) / np.sqrt(self.counts)
+        return np.asarray(self.means + self.spreads * errors, float)
 
     def fall(self, height: float, level: float) -> Interval:
         """A difference of two means of logarithms as a relative fall, with its simultaneous interval."""

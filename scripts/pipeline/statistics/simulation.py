@@ -53,8 +53,19 @@ class Simulator:
         return any(run.residuals.any() for run in self._runs)
 
     def around(self, rng: np.random.Generator) -> pd.DataFrame:
-        """Other seeds of the same nets: the truth is what the table says."""
+        """Other seeds of the same nets."""
         return self._drawn(self._means, rng)
+
+    def population(self, rng: np.random.Generator, copies: int) -> pd.DataFrame:
+        """So many times as many seeds, on which every estimate is near to what it estimates."""
+        if not self.has_chance:
+            return self._table
+        drawn = [self.around(rng) for _ in range(copies)]
+        apart = int(self._table[SEED].max()) + 1
+        return pd.concat(
+            [table.assign(**{SEED: table[SEED] + apart * n}) for n, table in enumerate(drawn)],
+            ignore_index=True,
+        )
 
     def flat(self, rng: np.random.Generator) -> pd.DataFrame:
         """Other seeds where nothing has an effect: each column has one mean in all cells."""
