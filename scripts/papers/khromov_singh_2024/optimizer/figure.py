@@ -1,8 +1,6 @@
 """Bounds and the way of the weights under gradient descent and under Adam."""
 
 import math
-from dataclasses import asdict
-from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -50,11 +48,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     names = [name for looks in QUANTITIES.values() for name in looks]
     by_title = {title: ends[ends["variant"] == variant] for variant, title in OPTIMIZERS.items()}
     return {
-        "adam_over_sgd_at_the_same_epoch": {
-            "epoch": last,
-            **_ratios(data[data["epoch"] == last], names),
-        },
-        "adam_over_sgd_at_each_ones_end": _ratios(ends, names),
+        "epoch_of_both": last,
         "end_epochs": {title: rows["epoch"].tolist() for title, rows in by_title.items()},
         "end_epochs_of_the_paper": context["printed"]["end_epochs"],
         "seeds_that_met_the_target": {title: int(rows["met"].sum()) for title, rows in by_title.items()},
@@ -89,13 +83,6 @@ def own_ends(data: pd.DataFrame, target: float) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*data.columns, "met"])
 
 
-def _ratios(rows: pd.DataFrame, names: list[str]) -> dict[str, Any]:
-    adam, descent = rows[rows["variant"] == "adam~1"], rows[rows["variant"] == "adam~0"]
-    if adam.empty or descent.empty:
-        return {}
-    return {name: asdict(ratio_interval(adam[name], descent[name])) for name in names}
-
-
 def _ratio_at_own_ends(data: pd.DataFrame, target: float, name: str) -> Interval:
     return _paired_ratio(own_ends(data, target), name)
 
@@ -113,7 +100,7 @@ def _paired_ratio(rows: pd.DataFrame, name: str) -> Interval:
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """Against epochs on the left, at each one's end on the right."""
     data = training_rows(tables["optimizer_epochs"])
-    last = facts["adam_over_sgd_at_the_same_epoch"]["epoch"]
+    last = facts["epoch_of_both"]
     figure, grid = plt.subplots(
         2, 2, figsize=(6.9, 4.6), layout="constrained", width_ratios=(1.5, 1), height_ratios=(1.25, 1)
     )
@@ -176,7 +163,10 @@ def _draw_ends(axes: Axes, ends: Facts, name: str, look: Look) -> None:
 @claim(
     "C21",
     "Adam has larger bounds than gradient descent, also at its own end, and goes further",
-    unit="C_lower, Adam / gradient descent, own end",
+    unit="Adam / gradient descent",
+    refuted="A bound or the distance under Adam is no larger, at its own end or at the same epoch.",
+    untested="The two share no epoch, or one seed.",
+    since="2026-11-28",
 )
 def adam_above_sgd(facts: Facts) -> Finding:
     """Each bound, and the distance that the parameters went, under Adam over that under gradient
