@@ -119,7 +119,7 @@ def gram_of_convolutions(instances: int, generator: torch.Generator) -> Evidence
     "B4",
     DELATTRE_2023,
     "Gram iteration is faster than singular values and power iteration (here: on a CPU)",
-    figure="conv_norms",
+    figure="conv_norm_times",
     kind="empirical",
 )
 def gram_is_faster(instances: int, generator: torch.Generator) -> Evidence:

@@ -47,8 +47,8 @@ _FITTED = 0.01
 _FLANK = 2
 """Flanks end this factor below and above the threshold of the same share of noise."""
 
-_SIDE = 1.06
-"""Factor in width between marks of different quantities at the same noise."""
+_APART = 1.6
+"""Per cent of noise between marks of different quantities."""
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -226,18 +226,15 @@ def _draw_over_noise(axes: Axes, data: pd.DataFrame, name: str) -> None:
 
 
 def _draw_peaks(axes: Axes, facts: Facts, widths: list[int], threshold: float) -> None:
-    """The width of the largest mean for each noise, with its bootstrap interval."""
+    """The width of the largest mean for each noise, with the interval of its place."""
     for side, (name, look) in enumerate(_PEAKS.items()):
-        peaks = {noise: one[name] for noise, one in facts["over_width"].items() if one[name]}
-        noises = [float(noise) for noise in peaks]
-        shift = _SIDE ** (side - 1)
-        where = np.array([peak["peak_width"] for peak in peaks.values()], float)
-        ends = [peak["peak_width_interval"] or [peak["peak_width"]] * 2 for peak in peaks.values()]
-        low, high = np.abs(np.array(ends, float).reshape(-1, 2).T - where)
-        axes.errorbar(
-            noises, where * shift, (low * shift, high * shift), color=look.color, marker=look.marker,
-            linestyle=look.line, label=look.label, capsize=2, linewidth=1, elinewidth=0.8,
-        )  # fmt: skip
+        peaks = {float(noise): one[name] for noise, one in facts["over_width"].items() if one[name]}
+        shifted = [noise + _APART * (side - 1) for noise in peaks]
+        where = [peak.get("peak_width_refined", peak["peak_width"]) for peak in peaks.values()]
+        axes.plot(shifted, where, look.line, color=look.color, marker=look.marker, label=look.label)
+        for noise, peak in zip(shifted, peaks.values(), strict=True):
+            if ends := peak["peak_width_interval"]:
+                axes.vlines(noise, *ends, color=look.color, linewidth=1.2)
     axes.set_yscale("log", base=2)
     axes.set_yticks(widths, [str(width) for width in widths])
     axes.yaxis.set_minor_locator(NullLocator())

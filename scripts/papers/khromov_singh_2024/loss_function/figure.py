@@ -199,9 +199,9 @@ def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
     untested="Fewer than half of the runs of a loss reach the stop before the epoch cap.",
     since="2026-11-28",
     changes={
-        "2026-11-28": "Trained nets are compared, each at its own stop, and C_upper too; before, C_lower "
-        "at the last epoch that both losses have, of which the paper does not speak. The ratios at both "
-        "places were known."
+        "2026-11-28": "Trained nets are compared, each at its own stop, and C_upper too; before, "
+        "C_lower at the last epoch that both losses have, of which the paper does not speak. "
+        "The ratios at both places were known."
     },
 )
 def loss_and_softmax(facts: Facts) -> Finding:

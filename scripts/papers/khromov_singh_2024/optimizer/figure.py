@@ -1,11 +1,20 @@
 """Bounds and the way of the weights under gradient descent and under Adam."""
 
 import math
+from statistics import geometric_mean
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import (
+    LogFormatterMathtext,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    ScalarFormatter,
+)
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import (
@@ -116,13 +125,18 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         for axes, letter in ((left, letters[0]), (right, letters[1])):
             plain_log_axis(axes)
             axes.set_title(letter)
+    _power_axis(grid[1, 0])
+    grid[1, 1].set_yscale("linear")
+    grid[1, 1].yaxis.set_major_locator(MaxNLocator(5))
+    grid[1, 1].yaxis.set_major_formatter(ScalarFormatter())
+    grid[1, 1].set_ylim(0, 1.1 * max((end["parameter_distance"] for end in _all(facts)), default=1))
     grid[0, 0].set_ylabel("bound (logits per unit of input)")
     grid[1, 0].set_ylabel("distance travelled by weights")
     grid[0, 1].set_xlabel("at each one's end")
     grid[1, 1].set_xlabel("at each one's end")
     grid[0, 0].legend(loc="upper left", ncols=1, fontsize=6)
     grid[1, 0].legend(loc="upper left", fontsize=6)
-    met = all(end["met"] for ends in facts["ends"].values() for end in ends)
+    met = all(end["met"] for end in _all(facts))
     hollow = "" if met else "; hollow: not met, the last epoch"
     corner_note(
         figure,
@@ -130,6 +144,18 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         f"band: ±1 std; end: gradient norm {_target(context):g}{hollow}",
     )
     return figure
+
+
+def _all(facts: Facts) -> list[dict[str, Any]]:
+    """The ends of all seeds of both."""
+    return [end for ends in facts["ends"].values() for end in ends]
+
+
+def _power_axis(axes: Axes) -> None:
+    """Powers of ten on a logarithmic y axis of many decades."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1,), numticks=6))
+    axes.yaxis.set_major_formatter(LogFormatterMathtext())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def look_of(look: Look, variant: str, title: str) -> Look:
@@ -145,7 +171,7 @@ def _target(context: Context) -> float:
 
 
 def _draw_ends(axes: Axes, ends: Facts, name: str, look: Look) -> None:
-    """A mark per seed, and the mean as a bar."""
+    """A mark per seed, and their geometric mean as a bar."""
     for place, title in enumerate(OPTIMIZERS.values()):
         values = [end[name] for end in ends[title]]
         for i, end in enumerate(ends[title]):
@@ -156,7 +182,7 @@ def _draw_ends(axes: Axes, ends: Facts, name: str, look: Look) -> None:
                 markerfacecolor=look.color if end["met"] else "white",
                 markeredgewidth=0.8,
             )
-        mean = sum(values) / len(values) if values else math.nan
+        mean = geometric_mean(values) if values else math.nan
         axes.plot([place - 0.25, place + 0.25], [mean, mean], color=look.color, linewidth=0.8)
 
 
