@@ -80,10 +80,9 @@ def corner_note(figure: Figure, text: str) -> None:
     figure.text(0.995, -0.005, text, ha="right", va="top", fontsize=6, color="#555555")
 
 
-def say_if_random(figure: Figure, pretrained: bool) -> None:
-    """A title for nets of a paper whose trained weights are not there."""
-    if not pretrained:
-        figure.suptitle("random weights: not a reproduction", fontsize=8, color="#B00000")
+def title_of_weights(pretrained: bool) -> str:
+    """A title for nets of a paper whose trained weights are not there, none for those that are."""
+    return "" if pretrained else "random weights: no reproduction until trained ones are given"
 
 
 def use_style(style: Path) -> None:

@@ -89,7 +89,7 @@ def _lines(verdicts: list[dict[str, Any]]) -> list[tuple[str, Any]]:
         lines.append(("source", source))
         for row in verdicts:
             if row["source"] == source:
-                first, *others = textwrap.wrap(row["statement"], 76)
+                first, *others = textwrap.wrap(row["statement"], 72)
                 lines.append(("claim", row | {"first": first}))
                 lines += [("text", other) for other in others]
     return lines

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures.looks import BOUND_LOOKS, corner_note, say_if_random
+from pipeline.figures.looks import BOUND_LOOKS, corner_note, title_of_weights
 from pipeline.figures.room import Context, Facts, Tables, only
 
 NAMES = {"Conv2d": "conv", "MaxPool2d": "pool", "Linear": "fc", "AdaptiveAvgPool2d": "avg"}
@@ -37,7 +37,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     axes.legend(loc="upper left")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
-    say_if_random(figure, facts["pretrained"])
+    axes.set_title(title_of_weights(facts["pretrained"]), fontsize=8)
     size = context["settings"]["image_size"]
     corner_note(
         figure, f"{context['scale']} scale, images of {size}x{size}, weights: {facts['weights']}"
