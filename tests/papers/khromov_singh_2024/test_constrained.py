@@ -30,7 +30,7 @@ def test_changes_of_height_are_those_of_the_falls():
     facts = given.as_json(room, {"constrained": caps()}, given.CONTEXT)
     assert facts["fall_as_trained"]["cap~0"]["c_lower"]["estimate"] == pytest.approx(0.75)
     untrained = facts["change_of_the_fall"]["cap~10"]["c_lower"]["untested"]
-    assert "0 of 6 runs on the narrow flank" in untrained
+    assert "runs on the narrow flank of C_lower reach the stop" in untrained
     trained = {"constrained": caps().assign(stop_reason="gradient_norm")}
     facts = given.as_json(room, trained, given.CONTEXT)
     change = facts["change_of_the_fall"]["cap~10"]["c_lower"]

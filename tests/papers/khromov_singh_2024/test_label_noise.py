@@ -42,7 +42,8 @@ def test_heat_maps_leave_out_what_no_seed_has():
 def test_marks_stand_at_the_peaks_that_were_measured():
     tables = {"label_noise": noises()}
     facts = given.as_json(room, tables, given.CONTEXT)
-    facts["over_width"]["50"]["c_lower"] |= {"peak_width": 32, "peak_width_interval": [16, 64]}
+    moved = {"peak_width": 32, "peak_width_refined": 32, "peak_width_interval": [16, 64]}
+    facts["over_width"]["50"]["c_lower"] |= moved
     axes = room.draw(tables, facts, given.CONTEXT).subfigs[2].axes[1]
     (lower,) = [line for line in axes.lines if "lower" in str(line.get_label())]
     np.testing.assert_allclose(lower.get_ydata()[1], 32)
