@@ -227,16 +227,25 @@ def _draw_over_noise(axes: Axes, data: pd.DataFrame, name: str) -> None:
 
 def _draw_peaks(axes: Axes, facts: Facts, widths: list[int], threshold: float) -> None:
     """The width of the largest mean for each noise, with the interval of its place."""
+    shown = [threshold]
     for side, (name, look) in enumerate(_PEAKS.items()):
         peaks = {float(noise): one[name] for noise, one in facts["over_width"].items() if one[name]}
         shifted = [noise + _APART * (side - 1) for noise in peaks]
         where = [peak.get("peak_width_refined", peak["peak_width"]) for peak in peaks.values()]
-        axes.plot(shifted, where, look.line, color=look.color, marker=look.marker, label=look.label)
+        axes.plot(
+            shifted, where, look.line, color=look.color, linewidth=0.8, marker=look.marker,
+            markersize=2.8, label=look.label,
+        )  # fmt: skip
         for noise, peak in zip(shifted, peaks.values(), strict=True):
             if ends := peak["peak_width_interval"]:
-                axes.vlines(noise, *ends, color=look.color, linewidth=1.2)
+                axes.vlines(noise, *ends, color=look.color, linewidth=2.2, alpha=0.6)
+                shown += ends
+        shown += where
     axes.set_yscale("log", base=2)
-    axes.set_yticks(widths, [str(width) for width in widths])
+    axes.set_ylim(min(shown) / 1.15, max(shown) * 1.15)
+    low, high = axes.get_ylim()
+    ticks = [width for width in widths if low <= width <= high]
+    axes.set_yticks(ticks, [str(width) for width in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.axhline(threshold, color="#444444", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
