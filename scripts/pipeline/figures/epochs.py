@@ -14,12 +14,11 @@ from pipeline.statistics.growth import shared_epochs
 
 
 def draw_training(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:
-    """Mean and band over the epochs that all seeds have, then each seed to its own stop, faintly."""
+    """Mean and band over the epochs that all seeds have, and each seed to its own stop, faintly."""
     shared = shared_epochs(data, x)
     draw_seeds(axes, shared.assign(stop_reason="kept"), x, y, look)
-    for _, one in data.sort_values(x).groupby("seed"):
-        tail = one[one[x] >= shared[x].max()]
-        axes.plot(tail[x], tail[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
+    for _, one in data[np.isfinite(data[y])].sort_values(x).groupby("seed"):
+        axes.plot(one[x], one[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
 
 
 def draw_geometric(axes: Axes, data: pd.DataFrame, y: str, look: Look, x: str = "epoch") -> None:

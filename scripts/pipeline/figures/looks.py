@@ -80,21 +80,24 @@ def corner_note(figure: Figure, text: str) -> None:
     figure.text(0.995, -0.005, text, ha="right", va="top", fontsize=6, color="#555555")
 
 
+def title_of_weights(pretrained: bool) -> str:
+    """A title for nets of a paper whose trained weights are not there, none for those that are."""
+    return "" if pretrained else "random weights: no reproduction until trained ones are given"
+
+
 def use_style(style: Path) -> None:
     """Apply the project's style sheet."""
     plt.style.use(style)
 
 
 def draw_seeds(axes: Axes, data: pd.DataFrame, x: str, y: str, look: Look) -> None:
-    """Mean over seeds with a band of one standard deviation, and a faint line per seed.
+    """Mean over seeds with a band of one standard deviation.
 
     The band ends at the lowest seed where it would go below that, so that no band shows a loss
     below 0. ``data`` has one row per seed and value of ``x``. Non-finite values are left out. Where
     some seeds stopped at the epoch cap the mean's marker is hollow.
     """
     finite = data[np.isfinite(data[y])].sort_values(x)
-    for _, one in finite.groupby("seed"):
-        axes.plot(one[x], one[y], color=look.color, alpha=0.3, linewidth=0.5, linestyle=look.line)
     groups = finite.groupby(x)
     mean, deviation = groups[y].mean(), groups[y].std().fillna(0)
     low = np.maximum(mean - deviation, groups[y].min())

@@ -44,8 +44,9 @@ def test_resnet_layers_keep_their_sides():
     for index, name in ((0, "conv1"), (1, "layer1.0.conv1")):
         weight = torchvision_model("resnet18", None, 0).model.get_submodule(name).weight.detach()
         assert wide["circular"][index] == pytest.approx(sedghi(weight.double(), 32 >> 2 * index).value)
-    facts, _ = drawn(table, SETTINGS)
+    facts, drawing = drawn(table, SETTINGS)
     assert facts["published"] == {}
+    assert "no reproduction" in drawing.legends[0].get_title().get_text()
 
 
 def test_published_values_stand_beside_pretrained_weights(tmp_path, monkeypatch):
@@ -59,8 +60,9 @@ def test_published_values_stand_beside_pretrained_weights(tmp_path, monkeypatch)
     assert np.isnan(published["certified"])
     assert table["pretrained"].all()
     assert sha256(file)[:16] in table["weights"].iloc[0]
-    facts, _ = drawn(table, settings)
+    facts, drawing = drawn(table, settings)
     assert facts["published"]["conv1 gram"] == 15.916
+    assert not drawing.legends[0].get_title().get_text()
 
 
 @pytest.mark.parametrize(("layers", "shown"), [(figure.ALL_LAYERS, 3), (2, 0)])
@@ -70,7 +72,7 @@ def test_products_are_written_beside_their_bars_and_published_ones_only_of_all_l
     rows = [
         {"index": index, "layer": f"layer {index}", "shape": "1x1x3x3", "stride": 1, "input_size": 8}
         | {"method": method, "value": value, "ratio": value / 2, "published": value, "best_s": 1.0}
-        | {"weights": "a file"}
+        | {"weights": "a file", "pretrained": True}
         for index in range(layers)
         for method, value in values.items()
     ]

@@ -28,11 +28,18 @@ def test_facts_compare_peaks_and_name_the_temperature():
 
 def test_changes_of_height_are_those_of_the_falls():
     facts = given.as_json(room, {"constrained": caps()}, given.CONTEXT)
-    assert facts["smaller_fall_from_the_peak"]["cap~0"]["c_lower"]["estimate"] == pytest.approx(0.75)
-    change = facts["change_of_the_smaller_fall"]["cap~10"]["c_lower"]
+    assert facts["fall_as_trained"]["cap~0"]["c_lower"]["estimate"] == pytest.approx(0.75)
+    unfitted = {"constrained": caps().assign(stop_reason="epoch_cap", train_error=0.1)}
+    facts = given.as_json(room, unfitted, given.CONTEXT)
+    untrained = facts["change_of_the_fall"]["cap~10"]["c_lower"]["untested"]
+    assert "runs on the wide flank of C_lower reach the stop" in untrained
+    trained = {"constrained": caps().assign(stop_reason="gradient_norm")}
+    facts = given.as_json(room, trained, given.CONTEXT)
+    change = facts["change_of_the_fall"]["cap~10"]["c_lower"]
     assert change["estimate"] == pytest.approx(-0.75)
     assert change["low"] < change["estimate"] < change["high"]
-    assert "no rows without NaN" in facts["change_of_the_smaller_fall"]["cap~1"]["c_lower"]["untested"]
+    assert "no rows without NaN" in facts["change_of_the_fall"]["cap~1"]["c_lower"]["untested"]
+    assert set(facts["change_of_the_fall"]["cap~10"]) == {"c_lower", "test_loss"}
 
 
 @pytest.mark.parametrize("lost", [False, True])

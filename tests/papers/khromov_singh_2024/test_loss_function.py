@@ -71,10 +71,12 @@ def loss_table():
 
 def test_ratios_of_losses():
     facts, _ = measured_and_drawn(room, {"loss_function": loss_table()}, CONTEXT)
-    assert facts["softmax_over_logits_at_the_stop"]["estimate"] == pytest.approx(0.25)
-    for name in ("c_lower", "c_upper"):
-        for ratio in facts[f"{name}_cross_entropy_over_squared_error"].values():
-            assert ratio["estimate"] == pytest.approx(2)
+    assert "0 of 2 runs" in facts["softmax_over_logits_at_the_stop"]["untested"]
+    assert facts["runs_that_reach_the_stop"] == {"double_descent": 0, "double_descent_mse": 0}
+    for ratios in facts["squared_error_over_cross_entropy"].values():
+        assert "0 of 2 runs" in ratios["at_the_stop"]["untested"]
+        assert ratios["as_trained"]["estimate"] == pytest.approx(0.5)
+        assert ratios["at_equal_summed_rate"]["estimate"] == pytest.approx(0.5)
 
 
 def test_summed_rates_are_those_of_the_schedule():
@@ -106,7 +108,8 @@ def against(given):
 def test_jacobians_are_smaller_where_the_table_says_so():
     finding = judged(room, "C20", as_claimed(), CONTEXT)
     assert finding.verdict == "holds", finding
-    assert "squared error / cross-entropy: holds 0.8 " in finding.reason
+    assert "C_lower, squared error / cross-entropy: holds 0.8 " in finding.reason
+    assert "C_upper, squared error / cross-entropy: holds 0.8 " in finding.reason
     assert "softmax / logits: holds 0.1 " in finding.reason
 
 
@@ -115,11 +118,24 @@ def test_jacobians_are_not_smaller_where_the_table_speaks_against_it():
     assert finding.verdict == "does not hold", finding
 
 
-def test_losses_are_judged_at_the_last_epoch_of_both():
+def test_losses_are_judged_where_each_one_stops():
     later = as_claimed()["loss_function"].query("epoch == 100 and experiment == 'double_descent'")
-    longer = pd.concat([as_claimed()["loss_function"], later.assign(epoch=500, value=1000.0)])
+    longer = pd.concat(
+        [as_claimed()["loss_function"], later.assign(epoch=500, value=later["value"] * 1.2)]
+    )
     finding = judged(room, "C20", {"loss_function": longer}, CONTEXT)
-    assert "squared error / cross-entropy: holds 0.8 " in finding.reason
+    assert "C_lower, squared error / cross-entropy: holds 0.667 " in finding.reason
+
+
+def test_a_loss_whose_runs_do_not_stop_is_not_compared():
+    rows = as_claimed()["loss_function"]
+    last = (rows["experiment"] == "double_descent_mse") & (rows["epoch"] == 100) & (rows["seed"] > 0)
+    rows = rows.assign(epoch=rows["epoch"].mask(last, 1000))  # the epoch cap
+    finding = judged(room, "C20", {"loss_function": rows}, CONTEXT)
+    assert (
+        "cross-entropy: not tested (1 of 4 runs of double_descent_mse reach the stop)" in finding.reason
+    )
+    assert "softmax / logits: holds 0.1 " in finding.reason
 
 
 def test_the_claim_needs_numbers_and_seeds():

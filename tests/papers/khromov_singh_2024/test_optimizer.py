@@ -21,8 +21,8 @@ def tables():
 
 def test_optimisers_at_the_same_epoch_and_at_their_ends():
     facts, _ = measured_and_drawn(room, tables(), CONTEXT)
-    same = facts["adam_over_sgd_at_the_same_epoch"]
-    assert same["epoch"] == 500
+    assert facts["epoch_of_both"] == 500
+    same = facts["adam_over_sgd_of_the_same_seeds"]["same epoch"]
     assert same["c_lower"]["estimate"] == pytest.approx(10)
     assert facts["end_epochs"] == {"SGD": [500] * 3, "Adam": [500] * 3}
     assert facts["end_epochs_of_the_paper"] == {"SGD": 83000, "Adam": 1100}
@@ -37,6 +37,13 @@ def test_marks_at_the_ends_are_those_of_the_facts():
     right = room.draw(tables(), facts, CONTEXT).axes[1]
     (mark,) = [line for line in right.lines if list(line.get_ydata()) == [123.0]]
     assert mark.get_markerfacecolor() == "white"
+
+
+def test_distances_at_the_ends_are_on_an_axis_from_zero():
+    _, drawing = measured_and_drawn(room, tables(), CONTEXT)
+    right = drawing.axes[3]
+    assert right.get_yscale() == "linear"
+    assert right.get_ylim()[0] == 0
 
 
 # ---------------------------------------------------------------- claim

@@ -59,6 +59,18 @@ def test_distances_that_grow_with_width_have_none():
     assert finding.verdict == "does not hold", finding
 
 
+def test_flanks_that_were_not_trained_or_are_not_there_are_not_judged():
+    capped = {
+        name: rows.assign(stop_reason="epoch_cap", train_error=0.1) for name, rows in swept().items()
+    }
+    finding = given.judged(room, "C22", capped, given.BOTH_AT_80)
+    assert finding.verdict == "not tested"
+    assert "wide flank of parameter distance reach the stop" in finding.reason
+    short = {name: rows[rows["width"] < 256] for name, rows in swept().items()}
+    finding = given.judged(room, "C22", short, given.BOTH_AT_80)
+    assert "no width is near 320" in finding.reason
+
+
 def test_the_claim_needs_numbers_and_seeds():
     given.check_degenerate(room, "C22", swept(), given.BOTH_AT_80)
     given.check_one_seed(room, "C22", swept(), given.BOTH_AT_80)

@@ -129,7 +129,21 @@ def test_a_subset_falls_short_where_the_table_says_so():
     shortfall = 0.04 * np.log2(1_281_167 / 200_000)
     assert f"shortfall: holds {shortfall:.3g} " in found.reason
     assert "gain of a doubling: holds 0.04 " in found.reason
-    assert verdict(scaled(as_claimed(), "shortfall", 5)).verdict == "does not hold"
+    assert "gain of the next / of the last doubling: holds 1 " in found.reason
+
+
+def test_a_subset_that_misses_much_or_gains_unevenly_speaks_against_it():
+    much = verdict(scaled(as_claimed(), "shortfall", 5)).reason
+    assert "shortfall: does not hold" in much
+    assert "gain of a doubling: does not hold" in much
+    uneven = as_claimed().assign(
+        shortfall=lambda rows: 2000 / rows["size"] ** 1.5 * spread(rows["seed"])
+    )
+    assert "last doubling: does not hold 0.35" in verdict(uneven).reason
+
+
+def test_a_subset_that_misses_next_to_nothing_holds():
+    assert verdict(scaled(as_claimed(), "shortfall", 0.1)).verdict == "holds"
 
 
 @pytest.mark.parametrize(

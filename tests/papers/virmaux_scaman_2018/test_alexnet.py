@@ -49,6 +49,7 @@ def test_published_values_stand_beside_pretrained_weights_only(pretrained):
     assert facts["seqlip_ratios"]
     assert lines["with SeqLip in the fc layers, of either product (estimate)"] == 9
     assert any("weights: file" in text.get_text() for text in drawing.texts)
+    assert ("no reproduction" in drawing.axes[0].get_title(loc="left")) != pretrained
 
 
 def test_seqlip_ratios_of_small_layers_are_at_most_one():

@@ -4,11 +4,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from scipy.stats import beta
+from scipy.stats import beta, t
 
 if TYPE_CHECKING:  # the study does not depend on how claims on trained nets are judged
     from pipeline.claims.findings import Verdict
@@ -17,6 +17,11 @@ VIRMAUX_SCAMAN_2018 = "Virmaux & Scaman 2018"
 DELATTRE_2023 = "Delattre et al. 2023"
 DELATTRE_2024 = "Delattre et al. 2024"
 SEVERAL = "several papers"
+THIS_PROJECT = "this project"
+"""For statements that no paper makes."""
+
+Kind = Literal["theorem", "empirical"]
+"""A mathematical statement about all instances, or one on what is found in most, or on a computer."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class Claim:
     statement: str
     figure: str
     test: Test
+    kind: Kind = "theorem"
 
     @property
     def rule(self) -> str:
@@ -55,11 +61,13 @@ class Claim:
         return " ".join((self.test.__doc__ or "").split())
 
 
-def claim(name: str, source: str, statement: str, *, figure: str) -> Callable[[Test], Claim]:
+def claim(
+    name: str, source: str, statement: str, *, figure: str, kind: Kind = "theorem"
+) -> Callable[[Test], Claim]:
     """Make a claim of its test; the table is in the order of the names, a letter and a number."""
 
     def of(test: Test) -> Claim:
-        return Claim(name, source, statement, figure, test)
+        return Claim(name, source, statement, figure, test, kind)
 
     return of
 
@@ -78,11 +86,12 @@ def share(violations: int, instances: int) -> tuple[float, float, float]:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean with the 95 % interval of 2000 bootstrap means, always the same for equal values."""
+    """The mean with its 95 % t interval, NaN for one value."""
     data = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(0).integers(len(data), size=(2000, len(data)))
-    low, high = np.quantile(data[draws].mean(1), [0.025, 0.975])
-    return float(data.mean()), float(low), float(high)
+    if len(data) < 2:
+        return float(data.mean()), math.nan, math.nan
+    margin = t.ppf(0.975, len(data) - 1) * data.std(ddof=1) / math.sqrt(len(data))
+    return float(data.mean()), float(data.mean() - margin), float(data.mean() + margin)
 
 
 def universal(violated: Sequence[bool]) -> Evidence:
@@ -90,15 +99,6 @@ def universal(violated: Sequence[bool]) -> Evidence:
     count = sum(violated)
     verdict: Verdict = "does not hold" if count else "holds"
     return Evidence(len(violated), count, *share(count, len(violated)), verdict)
-
-
-def two_cases(first: Sequence[bool], second: Sequence[bool]) -> Evidence:
-    """As ``universal`` over both cases, but a statement that holds in one case holds in part."""
-    count, total = sum(first) + sum(second), len(first) + len(second)
-    verdict: Verdict = "holds"
-    if count:
-        verdict = "does not hold" if any(first) and any(second) else "holds in part"
-    return Evidence(total, count, *share(count, total), verdict)
 
 
 def within(values: Sequence[float], least: float, most: float, unit: str) -> Evidence:

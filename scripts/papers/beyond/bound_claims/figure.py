@@ -19,12 +19,20 @@ MARKS = {
 }
 """Colour and marker of each verdict."""
 
-COLUMNS = {"claim": 0.0, "statement": 0.045, "violations": 0.65, "estimate": 0.727, "verdict": 0.878}
+COLUMNS = {
+    "claim": 0.0,
+    "statement": 0.045,
+    "kind": 0.575,
+    "violations": 0.657,
+    "estimate": 0.733,
+    "verdict": 0.878,
+}
 """Left edges, as shares of the width."""
 
 HEADS = {
     "claim": "",
     "statement": "statement",
+    "kind": "kind",
     "violations": "violated",
     "estimate": "share or estimate\n[95 % interval]",
     "verdict": "verdict",
@@ -35,6 +43,7 @@ VERDICT = [
     "source",
     "statement",
     "rule",
+    "kind",
     "figure",
     "instances",
     "violations",
@@ -80,7 +89,7 @@ def _lines(verdicts: list[dict[str, Any]]) -> list[tuple[str, Any]]:
         lines.append(("source", source))
         for row in verdicts:
             if row["source"] == source:
-                first, *others = textwrap.wrap(row["statement"], 86)
+                first, *others = textwrap.wrap(row["statement"], 72)
                 lines.append(("claim", row | {"first": first}))
                 lines += [("text", other) for other in others]
     return lines
@@ -90,6 +99,7 @@ def _draw_claim(axes: Axes, y: int, row: dict[str, Any]) -> None:
     style: dict[str, Any] = {"va": "center", "fontsize": 6.5}
     axes.text(COLUMNS["claim"], y, row["claim"], fontweight="bold", **style)
     axes.text(COLUMNS["statement"], y, row["first"], **style)
+    axes.text(COLUMNS["kind"], y, row["kind"], **style)
     if row["instances"]:
         axes.text(COLUMNS["violations"], y, f"{row['violations']}/{row['instances']}", **style)
         interval = f"[{_short(row['low'])}, {_short(row['high'])}]"
@@ -104,9 +114,13 @@ def _short(value: float) -> str:
 
 
 def measure(tables: Tables, context: Context) -> Facts:
-    """The verdict on each claim with what is behind it, and how many claims got each verdict."""
+    """The verdict on each claim with what is behind it, and how many of each kind got each verdict."""
     table = only(tables)
     return {
         "verdicts": table[VERDICT].to_dict("records"),
         "claims_by_verdict": table["verdict"].value_counts().sort_index().to_dict(),
+        "claims_by_kind_and_verdict": {
+            str(kind): rows["verdict"].value_counts().sort_index().to_dict()
+            for kind, rows in table.groupby("kind")
+        },
     }

@@ -35,6 +35,7 @@ def order_of_bounds(instances: int, generator: torch.Generator) -> Evidence:
     SEVERAL,
     "LipSDP is at most SeqLip for three layers and more",
     figure="tightness",
+    kind="empirical",
 )
 def lipsdp_below_seqlip(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random net of three or four layers LipSDP by a solver is at most exact

@@ -44,6 +44,7 @@ def study(settings: Settings, arrays: Arrays) -> pd.DataFrame:
             "source": claim.source,
             "statement": claim.statement,
             "rule": claim.rule,
+            "kind": claim.kind,
         }
         rows.append(about | asdict(evidence) | {"figure": claim.figure, "seconds": seconds})
     return pd.DataFrame(rows)

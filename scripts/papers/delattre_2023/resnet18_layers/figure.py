@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note, title_of_weights
 from pipeline.figures.room import Context, Facts, Tables, only
 
 LOOKS = {
@@ -44,7 +44,14 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         handles.append(
             Line2D([], [], color="black", linestyle="none", marker="+", markersize=5, label="published")
         )
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, columnspacing=1.5)
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=3,
+        columnspacing=1.5,
+        title=title_of_weights(facts["pretrained"]),
+        title_fontproperties={"weight": "bold", "size": 8},
+    )
     corner_note(figure, f"{context['scale']} scale, weights: {facts['weights']}")
     return figure
 
@@ -155,6 +162,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     singla = table[table["method"] == "singla_feizi"].set_index("index")["value"]
     return {
         "weights": table["weights"].iloc[0],
+        "pretrained": bool(table["pretrained"].all()),
         "values": {
             f"{layers['layer'][index]} ({layers['shape'][index]})": row.to_dict()
             for index, row in wide.iterrows()

@@ -148,6 +148,9 @@ def _mean_ratio(tables: Tables, context: Context, column: str) -> Interval:
     "Adversarially moved points hardly change C_lower",
     reported="ratios 0.94 to 1.05 (CIFAR-10, radius 0.5)",
     unit="ratio of C_lower",
+    refuted="C_lower at the moved points differs by more than a tenth, or secants to them are steeper.",
+    untested="No radius was attacked, or one seed.",
+    since="2026-11-28",
 )
 def robust_to_attack(facts: Facts) -> Finding:
     """At adversarially moved training points, at the radius nearest to 0.5, mean over widths by seed.

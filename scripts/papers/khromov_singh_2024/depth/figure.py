@@ -111,7 +111,11 @@ def _note(figure: Figure, tables: Tables, context: Context) -> None:
     "Trained bounds grow faster than linearly with depth; at initialisation C_lower and C_avg fall",
     reported="slopes 2.03, 3.33, 1.19 trained; -2.52, 0.30, -2.84 at initialisation (lower, upper, "
     "average)",
-    unit="slope of C_lower, trained",
+    unit="slope on the number of hidden layers",
+    refuted="Trained, a bound grows no faster than the number of layers; or at initialisation C_lower "
+    "or C_avg does not fall, or C_upper falls or grows faster than the number of layers.",
+    untested="Fewer than two depths from two hidden layers on, or one seed.",
+    since="2026-11-28",
 )
 def grows_with_layers(facts: Facts) -> Finding:
     """Slope of the log of each bound on the log of the number of hidden layers, from 2 on. Trained: a

@@ -11,6 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
+from pipeline.figures.flanks import WHERE_UNTESTED, fall_on_flanks
 from pipeline.figures.looks import (
     Look,
     corner_note,
@@ -30,7 +31,7 @@ from pipeline.figures.width import (
     shades,
     smaller_falls,
 )
-from pipeline.statistics.curves import spearman
+from pipeline.statistics.curves import hump, spearman
 from pipeline.statistics.intervals import Interval, ratio_interval
 
 _NOISE = "label noise (%)"
@@ -40,8 +41,14 @@ _PEAKS = {
     "c_lower": Look("#0072B2", "o", "-", r"$C_\mathrm{lower}$"),
     "test_loss": Look("#000000", "D", "--", "test loss"),
 }
-_SIDE = 1.06
-"""Factor in width between marks of different quantities at the same noise."""
+_FITTED = 0.01
+"""Nets with this training error or less, on average over seeds, fit their labels."""
+
+_FLANK = 2
+"""Flanks end this factor below and above the threshold of the same share of noise."""
+
+_APART = 1.6
+"""Per cent of noise between marks of different quantities."""
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -53,19 +60,21 @@ def measure(tables: Tables, context: Context) -> Facts:
             str(noise): {name: curve_facts(rows, name) for name in names}
             for noise, rows in data.groupby("noise")
         },
-        "over_noise": {
-            str(width): {name: curve_facts(rows, name, "noise") for name in names}
-            for width, rows in data.groupby("width")
-        },
         "mean_c_lower": _cells(data, "c_lower"),
         "mean_test_loss": _cells(data, "test_loss"),
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
-        "smaller_fall_from_the_peak_over_width": {
-            str(noise): smaller_falls(rows, ["c_lower"]) for noise, rows in data.groupby("noise")
+        "narrowest_that_fits": {
+            str(noise): measured(_threshold, rows) for noise, rows in data.groupby("noise")
         },
-        "smaller_fall_from_the_peak_over_noise": {
-            str(width): smaller_falls(rows, ["c_lower"], "noise")
-            for width, rows in data.groupby("width")
+        "fall_over_width_as_trained": {
+            str(noise): smaller_falls(rows, ["c_lower"])["c_lower"]
+            for noise, rows in data.groupby("noise")
+        },
+        "fall_on_both_flanks_over_width": {
+            str(noise): measured(_fall_over_width, rows) for noise, rows in data.groupby("noise")
+        },
+        "fall_on_both_sides_over_noise": {
+            str(width): measured(_fall_over_noise, rows) for width, rows in data.groupby("width")
         },
         "rank_correlation_of_noise_and_width_of_peak": measured(_peak_follows_noise, data),
         "widest_over_narrowest_that_fits_at_most_noise": measured(_widest_over_narrowest, data),
@@ -92,11 +101,41 @@ def _peak_follows_noise(data: pd.DataFrame) -> Interval | float:
     return spearman(peaks, "level", "log_width", x="noise")
 
 
+def _fitting(rows: pd.DataFrame, x: str) -> list[float]:
+    """The values of ``x`` at which nets fit their labels, from the least on."""
+    errors = rows.groupby(x)["train_error"].mean()
+    return sorted(errors.index[errors <= _FITTED])
+
+
+def _threshold(rows: pd.DataFrame) -> float:
+    """The least width at which nets fit their labels."""
+    fitting = _fitting(rows, "width")
+    if not fitting:
+        raise UntestedError("no width fits the labels")
+    return fitting[0]
+
+
+def _fall_over_width(rows: pd.DataFrame) -> Interval:
+    """Of C_lower at one share of noise, on both flanks of the threshold of that share."""
+    return fall_on_flanks(rows, "c_lower", _threshold(rows), _FLANK)
+
+
+def _fall_over_noise(rows: pd.DataFrame) -> Interval:
+    """Of C_lower at one width, where the largest share of noise that it fits is inside of the shares."""
+    noises, fitting = sorted(rows["noise"].unique()), _fitting(rows, "noise")
+    if not fitting:
+        raise UntestedError("no share of noise is fitted, so that the threshold is wider at all of them")
+    if fitting[-1] in noises[-1:]:
+        raise UntestedError("the largest share of noise is fitted, so that there is none beyond")
+    if fitting[-1] in noises[:1]:
+        raise UntestedError("only the least share of noise is fitted, so that there is none below")
+    return hump(rows, "noise", "c_lower")
+
+
 def _widest_over_narrowest(data: pd.DataFrame) -> Interval:
     """C_lower of the widest nets over that of the narrowest, of those that fit the most noise."""
     rows = data[data["noise"] == data["noise"].max()]
-    errors = rows.groupby("width")["train_error"].mean()
-    fitting = errors.index[errors <= 0.01]
+    fitting = _fitting(rows, "width")
     if len(fitting) < 2:
         raise UntestedError("no two widths fit the labels")
     narrow, wide = (rows[rows["width"] == width] for width in (min(fitting), max(fitting)))
@@ -187,20 +226,26 @@ def _draw_over_noise(axes: Axes, data: pd.DataFrame, name: str) -> None:
 
 
 def _draw_peaks(axes: Axes, facts: Facts, widths: list[int], threshold: float) -> None:
-    """The width of the largest mean for each noise, with its bootstrap interval."""
+    """The width of the largest mean for each noise, with the interval of its place."""
+    shown = [threshold]
     for side, (name, look) in enumerate(_PEAKS.items()):
-        peaks = {noise: one[name] for noise, one in facts["over_width"].items() if one[name]}
-        noises = [float(noise) for noise in peaks]
-        shift = _SIDE ** (side - 1)
-        where = np.array([peak["peak_width"] for peak in peaks.values()], float)
-        ends = [peak["peak_width_interval"] or [peak["peak_width"]] * 2 for peak in peaks.values()]
-        low, high = np.abs(np.array(ends, float).reshape(-1, 2).T - where)
-        axes.errorbar(
-            noises, where * shift, (low * shift, high * shift), color=look.color, marker=look.marker,
-            linestyle=look.line, label=look.label, capsize=2, linewidth=1, elinewidth=0.8,
+        peaks = {float(noise): one[name] for noise, one in facts["over_width"].items() if one[name]}
+        shifted = [noise + _APART * (side - 1) for noise in peaks]
+        where = [peak["peak_width_refined"] for peak in peaks.values()]
+        axes.plot(
+            shifted, where, look.line, color=look.color, linewidth=0.8, marker=look.marker,
+            markersize=2.8, label=look.label,
         )  # fmt: skip
+        for noise, peak in zip(shifted, peaks.values(), strict=True):
+            if ends := peak["peak_width_interval"]:
+                axes.vlines(noise, *ends, color=look.color, linewidth=2.2, alpha=0.6)
+                shown += ends
+        shown += where
     axes.set_yscale("log", base=2)
-    axes.set_yticks(widths, [str(width) for width in widths])
+    axes.set_ylim(min(shown) / 1.15, max(shown) * 1.15)
+    low, high = axes.get_ylim()
+    ticks = [width for width in widths if low <= width <= high]
+    axes.set_yticks(ticks, [str(width) for width in ticks])
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.axhline(threshold, color="#444444", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
@@ -219,16 +264,22 @@ def _legend_at_the_side(axes: Axes, title: str) -> None:
     "C14",
     "At any share of noisy labels C_lower has a double descent in width",
     reported="no number (CIFAR-10)",
-    unit="smaller relative fall from the peak, least noise",
+    unit="smaller relative fall from the peak",
+    refuted="At some share of noise C_lower does not fall to one side of the threshold.",
+    untested=f"At a share of noise at which no width fits the labels, {WHERE_UNTESTED}.",
+    since="2026-11-28",
+    changes={
+        "2026-11-28": "Flanks end at half and twice the threshold, not at the ends of the grid, and "
+        "have to be trained; the falls to the ends of the grid were known."
+    },
 )
 def double_descent_under_noise(facts: Facts) -> Finding:
-    """At each share of swapped labels, C_lower falls from its peak in width by more than 5 % to either
-    end: a part holds if the interval of the smaller fall lies above 0.05."""
+    """At each share of swapped labels, C_lower falls from its peak by more than 5 % to the widths
+    nearest to half and to twice the narrowest one that fits these labels (a training error of at most
+    1 % on average). A part holds if the interval of the smaller fall lies above 0.05."""
+    falls = facts["fall_on_both_flanks_over_width"]
     return combine(
-        {
-            f"{noise} % noise": judge_fact(falls["c_lower"], least=LEAST_FALL)
-            for noise, falls in facts["smaller_fall_from_the_peak_over_width"].items()
-        }
+        {f"{noise} % noise": judge_fact(fall, least=LEAST_FALL) for noise, fall in falls.items()}
     )
 
 
@@ -236,16 +287,23 @@ def double_descent_under_noise(facts: Facts) -> Finding:
     "C15",
     "At any width C_lower first rises and then falls with the share of noisy labels",
     reported="no number (CIFAR-10)",
-    unit="smaller relative fall from the peak, least width",
+    unit="smaller relative fall from the peak",
+    refuted="At some width C_lower has no peak inside of the shares of noise, though the share at which "
+    "the net ceases to fit is.",
+    untested="At widths that fit no share of noise, the least alone, or the largest (a training error "
+    "of at most 1 % on average): then the share at which C_lower turns is none of those inside.",
+    since="2026-11-28",
+    changes={
+        "2026-11-28": "Widths at which no peak can lie inside of the shares of noise are not judged; "
+        "the falls at all widths were known."
+    },
 )
 def rise_and_fall_in_noise(facts: Facts) -> Finding:
     """At each width, C_lower falls from its peak in the share of swapped labels by more than 5 % to
     either end: a part holds if the interval of the smaller fall lies above 0.05."""
+    falls = facts["fall_on_both_sides_over_noise"]
     return combine(
-        {
-            f"width {width}": judge_fact(falls["c_lower"], least=LEAST_FALL)
-            for width, falls in facts["smaller_fall_from_the_peak_over_noise"].items()
-        }
+        {f"width {width}": judge_fact(fall, least=LEAST_FALL) for width, fall in falls.items()}
     )
 
 
@@ -254,10 +312,13 @@ def rise_and_fall_in_noise(facts: Facts) -> Finding:
     "The width at which C_lower peaks grows with the share of noisy labels",
     reported="no number (CIFAR-10)",
     unit="rank correlation",
+    refuted="The peak stays where it is, or moves to narrower nets.",
+    untested="Fewer than three shares of noise, or one seed.",
+    since="2026-11-28",
 )
 def noise_moves_threshold(facts: Facts) -> Finding:
-    """Rank correlation of the share of swapped labels with the width at which C_lower peaks (mean over
-    seeds of the log). Holds if its interval lies above 0; 0 where the peak stays at one width."""
+    """Rank correlation of the share of swapped labels with the width at which C_lower peaks, by seed.
+    Holds if its interval lies above 0; 0 where the peak stays at one width."""
     return judge_fact(facts["rank_correlation_of_noise_and_width_of_peak"], least=1e-9)
 
 
@@ -266,6 +327,9 @@ def noise_moves_threshold(facts: Facts) -> Finding:
     "Over-parameterised nets fit random labels more smoothly than nets near the threshold",
     reported="no number (CIFAR-10)",
     unit="C_lower, widest / narrowest net that fits",
+    refuted="C_lower of the widest nets that fit random labels is no smaller than of the narrowest.",
+    untested="Fewer than two widths fit the labels.",
+    since="2026-11-28",
 )
 def wide_nets_are_smoother(facts: Facts) -> Finding:
     """C_lower of the widest nets over that of the narrowest ones that fit, of those trained on the

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures.looks import BOUND_LOOKS, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, corner_note, title_of_weights
 from pipeline.figures.room import Context, Facts, Tables, only
 
 NAMES = {"Conv2d": "conv", "MaxPool2d": "pool", "Linear": "fc", "AdaptiveAvgPool2d": "avg"}
@@ -37,6 +37,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     axes.legend(loc="upper left")
     low, high = axes.get_ylim()
     axes.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
+    axes.set_title(title_of_weights(facts["pretrained"]), fontsize=8)
     size = context["settings"]["image_size"]
     corner_note(
         figure, f"{context['scale']} scale, images of {size}x{size}, weights: {facts['weights']}"
@@ -113,6 +114,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     pairs = table[table["method"] == "seqlip"]
     result: dict[str, Any] = {
         "weights": table["weights"].iloc[0],
+        "pretrained": bool(table["pretrained"].all()),
         "constants": dict(zip(layers["label"], layers["value"].astype(float), strict=True)),
         "autolip": float(last["cumulated"]),
         "autolip_without_pooling": float(last["cumulated_without_pooling"]),
