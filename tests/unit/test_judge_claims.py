@@ -2,6 +2,7 @@
 
 import argparse
 import json
+from datetime import date
 
 import numpy as np
 import pytest
@@ -81,6 +82,10 @@ def test_the_papers_claims_are_all_there_once_and_in_order():
         assert not one.statement.endswith(".")
         assert len(one.explanation) > 20, f"{one.name}: its docstring is the rule that readers see"
         assert set(one.also) <= set(SETUP.figures)
+        assert date.fromisoformat(one.since) >= date(2026, 11, 21), f"{one.name}: since when?"
+        assert all(date.fromisoformat(day) and text for day, text in one.changes.items())
+        for text in (one.refuted, one.untested):
+            assert len(text) > 15, f"{one.name}: what refutes it, and when is it untested?"
         assert set(one.figures) <= {*SETUP.figures, *SETUP.reader_tables}
         assert source["source"] or one.source
 

@@ -230,6 +230,15 @@ def _legends(figure: Figure, looks: list[Look]) -> None:
     "Batch order changes C_lower less than initialisation does",
     reported="not in the paper",
     unit="ratio of standard deviations",
+    refuted="The batch order changes C_lower as much as the initialisation does.",
+    untested="There are fewer than two of either, or not as many of the one as of the other.",
+    since="2026-11-28",
+    changes={
+        "2026-11-28": "the ratio has the exact interval of the F distribution in place of a comparison "
+        "of spreads, and the fixed order is no longer among the drawn ones."
+    },
+    not_simulated="Seeds are crossed with batch orders here, where simulated tables take them as "
+    "independent; tests simulate this rule with crossed effects instead.",
 )
 def order_matters_less(facts: Facts) -> Finding:
     """Root of the mean square of log C_lower between batch orders over that between initialisations, in

@@ -184,6 +184,7 @@ def _legends(grid: Any) -> None:
         "2026-11-28": "C_upper is left out, which sits on the cap by construction; flanks end at a "
         "quarter and four times the threshold and have to be trained. The heights were known."
     },
+    of_a_change=True,
 )
 def cap_flattens(facts: Facts) -> Finding:
     """Height of the peak in width under a spectral cap, minus that without (height: smaller of the

@@ -116,6 +116,7 @@ def _note(figure: Figure, tables: Tables, context: Context) -> None:
     "or C_avg does not fall, or C_upper falls or grows faster than the number of layers.",
     untested="Fewer than two depths from two hidden layers on, or one seed.",
     since="2026-11-28",
+    of_a_change=True,
 )
 def grows_with_layers(facts: Facts) -> Finding:
     """Slope of the log of each bound on the log of the number of hidden layers, from 2 on. Trained: a

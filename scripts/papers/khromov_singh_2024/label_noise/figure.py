@@ -272,6 +272,7 @@ def _legend_at_the_side(axes: Axes, title: str) -> None:
         "2026-11-28": "Flanks end at half and twice the threshold, not at the ends of the grid, and "
         "have to be trained; the falls to the ends of the grid were known."
     },
+    of_a_change=True,
 )
 def double_descent_under_noise(facts: Facts) -> Finding:
     """At each share of swapped labels, C_lower falls from its peak by more than 5 % to the widths
@@ -297,6 +298,7 @@ def double_descent_under_noise(facts: Facts) -> Finding:
         "2026-11-28": "Widths at which no peak can lie inside of the shares of noise are not judged; "
         "the falls at all widths were known."
     },
+    of_a_change=True,
 )
 def rise_and_fall_in_noise(facts: Facts) -> Finding:
     """At each width, C_lower falls from its peak in the share of swapped labels by more than 5 % to
@@ -315,6 +317,7 @@ def rise_and_fall_in_noise(facts: Facts) -> Finding:
     refuted="The peak stays where it is, or moves to narrower nets.",
     untested="Fewer than three shares of noise, or one seed.",
     since="2026-11-28",
+    of_a_change=True,
 )
 def noise_moves_threshold(facts: Facts) -> Finding:
     """Rank correlation of the share of swapped labels with the width at which C_lower peaks, by seed.
@@ -330,6 +333,7 @@ def noise_moves_threshold(facts: Facts) -> Finding:
     refuted="C_lower of the widest nets that fit random labels is no smaller than of the narrowest.",
     untested="Fewer than two widths fit the labels.",
     since="2026-11-28",
+    of_a_change=True,
 )
 def wide_nets_are_smoother(facts: Facts) -> Finding:
     """C_lower of the widest nets over that of the narrowest ones that fit, of those trained on the

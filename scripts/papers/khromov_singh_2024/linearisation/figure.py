@@ -119,6 +119,9 @@ def _draw_sizes(axes: Axes, by_seed: pd.DataFrame, facts: Facts) -> None:
     "Trained nets are far from their linearisation at initialisation",
     reported="C_lower from 0.369 to 24.2; mixed derivative 4.69",
     unit="C_lower at the end / that of the linearised net",
+    refuted="The linearised net ends as steep as the trained one, or could be as steep at its distance.",
+    untested="There is one seed only.",
+    since="2026-11-25",
 )
 def far_from_linear(facts: Facts) -> Finding:
     """C_lower at the end over that of the net linearised at initialisation, at the same parameters,

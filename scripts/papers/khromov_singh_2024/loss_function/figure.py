@@ -203,6 +203,7 @@ def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
         "C_lower at the last epoch that both losses have, of which the paper does not speak. "
         "The ratios at both places were known."
     },
+    of_a_change=True,
 )
 def loss_and_softmax(facts: Facts) -> Finding:
     """C_lower and C_upper at width 256 where each training stops, ratio of the means over seeds. Those

@@ -193,6 +193,7 @@ def _draw_ends(axes: Axes, ends: Facts, name: str, look: Look) -> None:
     refuted="A bound or the distance under Adam is no larger, at its own end or at the same epoch.",
     untested="The two share no epoch, or one seed.",
     since="2026-11-28",
+    of_a_change=True,
 )
 def adam_above_sgd(facts: Facts) -> Finding:
     """Each bound, and the distance that the parameters went, under Adam over that under gradient

@@ -118,6 +118,7 @@ def _mark_peak(panels: Any, test_loss: Facts) -> None:
         "2026-11-28": "Flanks end at a quarter and four times the threshold, not at the ends of the "
         "grid, and have to be trained; the falls to the ends of the grid were known."
     },
+    of_a_change=True,
 )
 def distance_has_a_peak(facts: Facts) -> Finding:
     """By loss, the distance that the parameters went falls from its peak by more than 5 % to the widths

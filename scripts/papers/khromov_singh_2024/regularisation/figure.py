@@ -121,6 +121,10 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     "C19",
     "A penalty on C_lower lowers the test loss while C_upper hardly moves",
     unit="ratio of the test loss",
+    refuted="No penalty lowers the test loss, or the one that does moves C_upper by a tenth.",
+    untested="There is one seed only, or no net with a penalty.",
+    since="2026-11-25",
+    of_a_change=True,
 )
 def penalty_helps(facts: Facts) -> Finding:
     """Of the penalties on C_lower the one with the least mean test loss, over no penalty, ratio of the

@@ -93,6 +93,10 @@ def _fit_columns(fit: dict[str, Any]) -> dict[str, str]:
     reported="log-log slopes 0.62 (C_lower), 0.80 (C_upper), 0.52 (C_avg)",
     unit="slope of C_lower",
     figures=("evolution", "slopes"),
+    refuted="A bound does not grow over the last tenfold of the epochs.",
+    untested="The seeds share no three epochs there.",
+    since="2026-11-25",
+    of_a_change=True,
 )
 def grows_under_mse(facts: Facts) -> Finding:
     """Slope of the log of each bound on the log of the epoch, over the last tenfold of epochs that

@@ -173,6 +173,10 @@ def _draw_curves(axes: Axes, data: pd.DataFrame, title: str) -> None:
     "C31",
     "The bounds from parameter space follow the trends of the empirical bounds",
     unit="rank correlation with C_lower",
+    refuted="Over training a bound from parameter space rises where the measured one falls, or at "
+    "another power of the epoch.",
+    untested="The seeds share no epochs.",
+    since="2026-11-25",
 )
 def theory_follows(facts: Facts) -> Finding:
     """The term of the bound that changes, largest parameter Jacobian norm so far times path length,

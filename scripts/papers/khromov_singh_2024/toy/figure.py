@@ -242,6 +242,10 @@ def _share_nearer(tables: Tables) -> float:
     "The largest Jacobian norm lies at the decision boundary, and training points nearly reach it",
     reported="C_lower / largest on a grid 0.942; a larger square adds nothing",
     unit="C_lower / largest on a grid",
+    refuted="The largest norm lies where much of the square is nearer to the boundary, training points "
+    "miss a fifth of it, or a larger square has more.",
+    untested="The net or a grid is missing.",
+    since="2026-11-25",
 )
 def steepest_at_boundary(facts: Facts) -> Finding:
     """Of the one net on three Gaussians, without intervals. C_lower over the largest norm on the grid of
