@@ -138,8 +138,8 @@ def test_claims_have_their_own_page(pages):
     assert "of 1 theorems 1 hold on all of their random instances" in text
     assert "| 0.95 | 0.02 | **holds** |" in " ".join(text.split())
     assert (
-        "- **C1.** Above 1. Refuted if they do not. Rule of 2026-11-28. Changed after its result had "
-        "been seen, 2026-11-28: the limit was 2." in text
+        "- **C1.** Above 1. Refuted: They do not. Rule of: 2026-11-28. Changed after its result had "
+        "been seen: 2026-11-28: the limit was 2." in text
     )
     assert "no data" in text
     assert "- **C2.** A. *a: no.*" in text

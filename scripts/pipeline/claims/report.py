@@ -256,15 +256,18 @@ def _explained(row: "pd.Series[str]") -> str:
     """The rule of a claim, what it gave part by part, and what speaks for the rule itself."""
     found = f" *{row['reason']}.*" if _number(row) and row["reason"] else ""
     words = {
-        "refuted": "Refuted if {}.",
-        "untested": "Not tested if {}.",
-        "since": "Rule of {}.",
-        "changes": "Changed after its result had been seen, {}",
-        "not_simulated": "Not simulated: {}.",
+        "refuted": "Refuted",
+        "untested": "Not tested",
+        "since": "Rule of",
+        "changes": "Changed after its result had been seen",
+        "not_simulated": "Not simulated",
     }
-    about = [text.format(row[name].removesuffix(".")) for name, text in words.items() if row[name]]
-    about = [text if text.endswith(".") else f"{text}." for text in about]
+    about = [f"{word}: {_sentence(row[name])}" for name, word in words.items() if row[name]]
     return " ".join([f"- **{row['claim']}.** {row['rule']}{found}", *about])
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:].rstrip(".") + "."
 
 
 def _linked(name: str, target: str) -> str:

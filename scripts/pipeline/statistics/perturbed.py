@@ -5,7 +5,6 @@ for the points as they are.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -52,7 +51,7 @@ def mean_ratio_to_clean_lower(rows: pd.DataFrame, radius: float, column: str) ->
 
 def _by_width(data: pd.DataFrame, above: str, below: str) -> dict[str, Any]:
     ratios: dict[str, Any] = {
-        str(width): asdict(ratio_interval(own[above], own[below], paired=True))
+        str(width): ratio_interval(own[above], own[below], paired=True).fact()
         for width, own in data.groupby("width")
     }
     estimates = [ratio["estimate"] for ratio in ratios.values()]

@@ -76,10 +76,10 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
     tail = _part(data, "train", "tail")
     return {
         "shortfall": {
-            str(size): asdict(mean_interval(own["shortfall"])) for size, own in exact.groupby("size")
+            str(size): mean_interval(own["shortfall"]).fact() for size, own in exact.groupby("size")
         },
         "points_gained_per_doubling": {
-            f"{half} to {2 * half}": asdict(mean_interval(gain)) for half, gain in _doublings(exact)
+            f"{half} to {2 * half}": mean_interval(gain).fact() for half, gain in _doublings(exact)
         },
         "largest_deviation_of_draws_in_standard_errors": float(apart.abs().max()),
         "fresh_points": int(largest),
@@ -98,7 +98,7 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
 def _ratio(data: pd.DataFrame, size: int, column: str) -> dict[str, float]:
     """A column at a size over the largest norm at all training points, which every row has."""
     own = data[data["size"] == size]
-    return asdict(ratio_interval(own[column], own["full_train"], paired=True))
+    return ratio_interval(own[column], own["full_train"], paired=True).fact()
 
 
 def _doublings(exact: pd.DataFrame) -> list[tuple[int, pd.Series]]:
