@@ -132,7 +132,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 def penalty_helps(facts: Facts) -> Finding:
     """Of the penalties on C_lower the one with the least mean test loss, over no penalty, ratio of the
     means over seeds. The test loss holds below 1; C_upper holds in [0.9, 1.1]. The penalty is
-    chosen by the test loss, so that the intervals are those for as many ratios as there are penalties."""
+    chosen by the test loss, so that the intervals are those for as many ratios as penalties."""
     best = facts["least_test_loss_at_the_stop"]
     if best["strength"] is None:
         return judge_fact(best["test_loss"])
