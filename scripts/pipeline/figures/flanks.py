@@ -55,12 +55,21 @@ def _nearest(widths: np.ndarray, wanted: float) -> float:
 
 
 def _refuse_untrained(rows: pd.DataFrame, name: str) -> None:
+    done, runs = fitting_beyond_the_peak(rows, name)
+    if done < runs / 2:
+        raise UntestedError(
+            f"{done} of {runs} runs on the wide flank of {readable(name)} reach the stop or a training "
+            "error of zero"
+        )
+
+
+def fitting_beyond_the_peak(rows: pd.DataFrame, name: str) -> tuple[int, int]:
+    """How many runs at widths beyond a peak reach the stop or a training error of zero, and of how many.
+
+    The peak is the largest mean inside of the widths.
+    """
     means = np.log(rows.set_index("width")[name]).groupby(level=0).mean()
     peak = means.iloc[1:-1].idxmax() if len(means) > 2 else means.index[0]
     wide = rows[rows["width"] > peak]
-    done = int(((wide["stop_reason"] == "gradient_norm") | (wide["train_error"] == 0)).sum())
-    if done < len(wide) / 2:
-        raise UntestedError(
-            f"{done} of {len(wide)} runs on the wide flank of {readable(name)} reach the stop or a "
-            "training error of zero"
-        )
+    done = (wide["stop_reason"] == "gradient_norm") | (wide["train_error"] == 0)
+    return int(done.sum()), len(wide)

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.claims.findings import UntestedError, measured, readable
+from pipeline.figures.flanks import fall_on_flanks, fitting_beyond_the_peak
 from pipeline.figures.looks import (
     LOOKS,
     Look,
@@ -33,6 +34,9 @@ JUDGED = {"c_lower": "C_lower", "c_upper": "C_upper", "c_avg": "C_avg"}
 
 LOSSES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
 """What each sweep over widths trains with."""
+
+FLANK = 4
+"""Flanks of a peak end at this factor below and above the threshold."""
 
 LEAST_FALL = 0.05
 """A peak falls by more than this share of it on both sides."""
@@ -105,6 +109,10 @@ def double_descent_facts(data: pd.DataFrame, threshold: float) -> Facts:
         },
         "stop_reasons": data["stop_reason"].value_counts().sort_index().to_dict(),
         "smaller_fall_from_the_peak": smaller_falls(data, BOUNDS),
+        "fall_on_both_flanks": {
+            name: measured(fall_on_flanks, data, name, threshold, FLANK) for name in BOUNDS
+        },
+        "share_that_fits_beyond_the_peak": measured(_share_that_fits, data, "test_loss"),
         "peak_over_threshold": {
             name: measured(_over_threshold, data, name, threshold) for name in BOUNDS
         },
@@ -112,6 +120,15 @@ def double_descent_facts(data: pd.DataFrame, threshold: float) -> Facts:
             name: measured(_over_other_peak, data, name, "test_loss") for name in BOUNDS
         },
     }
+
+
+def _share_that_fits(data: pd.DataFrame, name: str) -> float:
+    """Of the runs at widths beyond the peak of a curve, those that stop or have no training error."""
+    finite = data[np.isfinite(data[name])]
+    if finite.empty:
+        raise UntestedError(f"{readable(name)} has no finite values")
+    done, runs = fitting_beyond_the_peak(finite, name)
+    return done / runs if runs else math.nan
 
 
 def smaller_falls(data: pd.DataFrame, names: Iterable[str], x: str = "width") -> Facts:
@@ -236,10 +253,12 @@ def name_threshold(axes: Axes, settings: dict[str, Any]) -> None:
 
 
 def note(data: pd.DataFrame, context: Context) -> str:
-    """Scale, seeds, and what hollow marks are if there are any."""
-    capped = "stop_reason" in data and "epoch_cap" in set(data["stop_reason"])
-    hollow = "; hollow: stopped at the epoch cap" if capped else ""
-    return f"{context['scale']} scale, {data['seed'].nunique()} seeds, band: ±1 std{hollow}"
+    """Scale, seeds, what hollow marks are if there are any, and whether any net fits its points."""
+    reasons = set(data.get("stop_reason", ()))
+    hollow = "; hollow: stopped at the epoch cap" if "epoch_cap" in reasons else ""
+    fits = "gradient_norm" in reasons or (data["train_error"] == 0).any()
+    unfit = "" if fits or data.empty else "; no net fits all of its training points"
+    return f"{context['scale']} scale, {data['seed'].nunique()} seeds, band: ±1 std{hollow}{unfit}"
 
 
 def shades(labels: Sequence[str]) -> list[Look]:

@@ -155,11 +155,25 @@ def _draw(axes: Axes, data: pd.DataFrame, name: str, look: Look) -> None:
     "C12",
     "The double descent of the test loss is carried by the variance over seeds, not by the bias",
     unit="share of the fall that is variance",
+    also=("double_descent_mse",),
+    refuted="At least half of the fall of the test loss beyond its peak is one of the squared bias.",
+    untested="The peak is at an end, or fewer than half of the runs at wider nets reach the stop or a "
+    "training error of zero.",
+    since="2026-11-28",
+    changes={
+        "2026-11-28": "not tested where the nets beyond the peak do not fit their points. The share was "
+        "known."
+    },
 )
-def variance_driven(facts: Facts) -> Finding:
+def variance_driven(facts: Facts, squared_error: Facts) -> Finding:
     """Of the fall of the expected test loss from its peak to the widest net, the share that is
     variance. Holds if it lies above one half, with the ends of the variance's intervals taken at their
-    worst. The peak must lie inside of the widths."""
+    worst. The peak must lie inside of the widths, and nets beyond it fit their training points: the
+    double descent is one of nets that interpolate."""
+    fits = squared_error["share_that_fits_beyond_the_peak"]
+    if not fits.get("estimate", 0.0) >= 0.5:
+        share = f"{fits['estimate']:.0%} of the runs" if "estimate" in fits else "no run"
+        raise UntestedError(f"{share} beyond the peak of the test loss reach the stop or fit the points")
     return judge_fact(facts["share_of_the_fall_that_is_variance"], least=0.5)
 
 
@@ -167,6 +181,10 @@ def variance_driven(facts: Facts) -> Finding:
     "C13",
     "The bound from Lipschitz constants follows the variance over seeds",
     unit="rank correlation over widths",
+    refuted="Over widths the bound ranks the variances otherwise, or peaks elsewhere.",
+    untested="The bound or the variance has no values.",
+    since="2026-11-25",
+    not_simulated="There is one variance over all seeds at each width.",
 )
 def bound_follows_variance(facts: Facts) -> Finding:
     """The paper's bound of the variance against the variance by width. Two parts: the rank correlation

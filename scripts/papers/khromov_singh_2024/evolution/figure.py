@@ -254,6 +254,10 @@ def _draw_slopes(axes: Axes, panel: Panel, facts: Facts) -> None:
     "Lower, average and upper bounds grow during training with cross-entropy",
     reported="C_lower x 63, C_upper x 66 (width 256); x 40, x 10 (width 65,536)",
     unit="growth of C_lower, width 256",
+    refuted="A bound is no larger at the end of training than at initialisation.",
+    untested="There is one seed only, or no checkpoint but the first.",
+    since="2026-11-25",
+    of_a_change=True,
 )
 def grows(facts: Facts) -> Finding:
     """Each bound at the last kept checkpoint over that at initialisation, ratio of the means over
@@ -273,6 +277,9 @@ def grows(facts: Facts) -> Finding:
     "C_lower is faithful: test and mixed points raise it little beside the gap to C_upper",
     reported="C_S close to C_lower (read off a figure)",
     unit="share of the gap closed, width 256",
+    refuted="Test and mixed points raise C_lower by half of the way to C_upper, or to twice itself.",
+    untested="The larger set was not measured, or for one seed only.",
+    since="2026-11-25",
 )
 def larger_set(facts: Facts) -> Finding:
     """Share of the gap between C_lower and C_upper, in logarithms, that is closed when the largest

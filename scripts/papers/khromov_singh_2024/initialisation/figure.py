@@ -165,6 +165,9 @@ def _name_parts(axes: Axes, widest: int, facts: Facts) -> None:
     "C24",
     "At initialisation there is no double descent in width",
     unit="smaller relative fall from the peak of C_lower",
+    refuted="Before training a bound falls by more than 5 % to both ends of the widths.",
+    untested="There are fewer than three widths, or one seed.",
+    since="2026-11-25",
 )
 def none_at_initialisation(facts: Facts) -> Finding:
     """By bound, at initialisation: the smaller of the relative falls from the peak in width to either
