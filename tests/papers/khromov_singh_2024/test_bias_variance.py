@@ -113,16 +113,22 @@ AGAINST = {
 }
 
 
+def finding_of(name, rows, share=1.0):
+    facts = given.as_json(room, {"": rows}, CONTEXT)
+    squared_error = {"share_that_fits_beyond_the_peak": {"estimate": share}}
+    return given.of(room, name).judged("own", {"own": facts, "double_descent_mse": squared_error})
+
+
 @pytest.mark.parametrize("name", AGAINST)
 def test_a_claim_holds_where_the_table_says_so(name):
-    finding = given.judged(room, name, {"": driven_by_variance()}, CONTEXT)
+    finding = finding_of(name, driven_by_variance())
     assert finding.verdict == "holds", finding
     assert np.isfinite(finding.estimate)
 
 
 @pytest.mark.parametrize("name", AGAINST)
 def test_a_claim_does_not_hold_where_the_table_speaks_against_it(name):
-    finding = given.judged(room, name, {"": AGAINST[name](driven_by_variance())}, CONTEXT)
+    finding = finding_of(name, AGAINST[name](driven_by_variance()))
     assert finding.verdict == "does not hold", finding
 
 
@@ -133,5 +139,11 @@ def test_claims_need_numbers(name):
 
 def test_a_loss_that_only_falls_has_no_peak_to_fall_from():
     falling = driven_by_variance().assign(expected_loss=lambda rows: 1.0 / rows["width"])
-    finding = given.judged(room, "C12", {"": falling}, CONTEXT)
+    finding = finding_of("C12", falling)
     assert finding.reason == "the expected loss has no peak inside of the widths"
+
+
+def test_nets_that_do_not_fit_have_no_double_descent():
+    finding = finding_of("C12", driven_by_variance(), share=0.25)
+    assert finding.verdict == "not tested"
+    assert "25% of the runs beyond the peak of the test loss" in finding.reason

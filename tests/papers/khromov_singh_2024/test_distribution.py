@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +19,6 @@ from tests.papers.trained_nets import (
     net,
     nets,
     only,
-    without_numbers,
 )
 
 ROOM = "distribution"
@@ -95,10 +96,10 @@ def test_pairs_of_right_and_wrong_points_are_counted(table):
     test = of_width["test_points"]
     assert test["chance_that_a_wrong_point_has_the_larger_norm"]["estimate"] == pytest.approx(1)
     assert test["error"] == pytest.approx(0.3, abs=0.01)
-    assert test["largest_of_wrong_over_right"]["estimate"] > 1
-    assert of_width["correlation_of_loss_and_norm"]["train"]["estimate"] == pytest.approx(1)
+    assert test["ratio of maxima"]["estimate"] > 1
+    assert test["correlation"]["estimate"] == pytest.approx(1)
+    assert of_width["correlation_of_loss_and_norm_at_training_points"]["estimate"] == pytest.approx(1)
     assert of_width["largest_over_mean"]["estimate"] == pytest.approx(2, rel=0.05)
-    assert facts["wrong_against_right_training_points"] == figure.wrong_against_right({ROOM: table})
 
 
 # ---------------------------------------------------------------- claim
@@ -109,12 +110,14 @@ def as_claimed():
     rows = rows.merge(pd.DataFrame({"point": range(200)}), how="cross")
     wrong = rows["point"] % 4 == 0
     norm = 1 + (rows["point"] // 4) / 50 + 0.2 * wrong
-    return rows.assign(points="train", norm=norm, loss=(rows["point"] % 3) / 3, correct=~wrong)
+    rows = rows.assign(points="test", norm=norm, loss=(rows["point"] % 3) / 3, correct=~wrong)
+    train = rows.assign(points="train", norm=norm[::-1].to_numpy(), correct=True)
+    return pd.concat([rows, train], ignore_index=True)
 
 
 def verdict(rows):
-    facts = {"wrong_against_right_training_points": figure.wrong_against_right({ROOM: rows})}
-    return judged(figure.wrong_points_are_steeper, ROOM, facts)
+    facts = figure.measure({ROOM: rows}, job_context(ROOM, SETTINGS))
+    return judged(figure.wrong_points_are_steeper, ROOM, json.loads(json.dumps(facts)))
 
 
 def test_wrong_points_are_steeper_where_the_table_says_so():
@@ -129,9 +132,7 @@ def test_wrong_points_are_steeper_where_the_table_says_so():
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        (as_claimed().iloc[:0], "no rows"),
-        (as_claimed()[["seed"]], "lacks"),
-        (without_numbers(as_claimed()), "no values"),
+        (as_claimed().iloc[:0], "no rows that can be used"),
         (as_claimed().query("seed == 0"), "one seed"),
         (as_claimed().query("correct or point == 0"), "no net misclassifies 20"),
     ],

@@ -103,7 +103,6 @@ def both(first, second):
 def test_a_double_descent_of_all_bounds_is_one():
     finding = both(wide(), given.sweep())
     assert finding.verdict == "holds", finding
-    assert finding.part.startswith("height of")
     assert "height of C_lower, cross-entropy: holds 0.648 " in finding.reason
     assert "place of C_upper, squared error: holds 0.8 [0.78" in finding.reason
     assert "C_avg, cross-entropy, beside the test loss: holds 1 [0.97" in finding.reason
@@ -123,6 +122,17 @@ def test_a_double_descent_of_one_loss_holds_in_part():
 def test_a_peak_elsewhere_is_said_to_be_there():
     finding = both(wide(), given.sweep(256))
     assert "place of C_lower, squared error: does not hold 3.2 [3.1" in finding.reason
+
+
+def test_nets_that_do_not_fit_say_nothing_of_a_double_descent():
+    unfit = given.sweep().assign(stop_reason="epoch_cap")
+    finding = both(wide(), unfit)
+    assert finding.verdict == "holds in part", finding
+    assert "place of C_avg, squared error: not tested (0 of 8 runs on the wide flank" in finding.reason
+    facts = given.as_json(squared, {"": unfit}, given.AT_80)
+    assert facts["share_that_fits_beyond_the_peak"] == {"estimate": 0.0}
+    figure = squared.draw({"": unfit}, facts, given.AT_80)
+    assert "no net fits all of its training points" in figure.texts[0].get_text()
 
 
 def test_the_double_descent_needs_both_losses_and_numbers():
