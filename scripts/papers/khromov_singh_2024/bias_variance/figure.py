@@ -13,12 +13,14 @@ from pipeline.statistics.curves import spearman
 from pipeline.statistics.intervals import Interval
 
 VARIANCE = Look("#000000", "D", "-", "variance")
-BOUNDS = {
-    "upper_bound_mean": Look("#D55E00", "^", "-", r"certified bound, from $C_\mathrm{upper}$"),
-    "bound_zero": Look("#0072B2", "o", "-", r"from $C_\mathrm{lower}$ and the origin"),
-    "bound_mean": Look("#56B4E9", "x", "--", r"from $C_\mathrm{lower}$ and the mean point"),
-    "bound_paper": Look("#CC79A7", "+", ":", r"from $C_\mathrm{lower}$, as printed"),
+BOUNDS = ("upper_bound_mean", "bound_zero", "bound_mean", "bound_paper")
+SHOWN = {
+    "variance": VARIANCE,
+    "bound_paper": Look("#0072B2", "o", "-", r"bound from $C_\mathrm{lower}$, as printed"),
+    "upper_bound_mean": Look("#D55E00", "^", "--", r"certified bound, from $C_\mathrm{upper}$"),
 }
+"""Those that differ to the eye; the others from C_lower lie on the printed one."""
+
 PARTS = {
     "expected_loss": Look("#000000", "D", "-", "test loss"),
     "bias_squared": Look("#009E73", "s", "--", "squared bias"),
@@ -40,6 +42,10 @@ def measure(tables: Tables, context: Context) -> Facts:
     return {
         "peaks": peaks,
         **_around_the_peak(data, peaks),
+        "bound_over_variance_at_its_peak": {
+            name: float(data.loc[peaks["variance"], name] / data.loc[peaks["variance"], "variance"])
+            for name in (BOUNDS if "variance" in peaks else ())
+        },
         "bound_over_variance": {name: _range(data[name] / data["variance"]) for name in BOUNDS},
         "rank_correlation_with_variance": {
             name: one["estimate"] for name, one in correlations.items() if "estimate" in one
@@ -108,22 +114,24 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """The variance under its bounds, and the two parts of the test loss."""
     table = only(tables)
     data = table.sort_values("width")
-    figure, (left, right) = plt.subplots(1, 2, figsize=(6.9, 3.7), layout="constrained")
-    for name, look in BOUNDS.items():
-        _draw(left, data, name, look)
-    _draw(left, data, "variance", VARIANCE)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(6.9, 3.4), layout="constrained")
+    for name, look in SHOWN.items():
+        largest = data[name].max()
+        times = facts["bound_over_variance_at_its_peak"].get(name)
+        label = look.label if times is None else f"{look.label} ({times:,.0f} times as large)"
+        _draw(left, data.assign(**{name: data[name] / largest}), name, look._replace(label=label))
     for name, look in PARTS.items():
         _draw(right, data, name, look)
-    for axes, color in ((left, VARIANCE.color), (right, PARTS["variance"].color)):
-        ends = data["variance_low"], data["variance_high"]
+    scales = ((left, VARIANCE.color, data["variance"].max()), (right, PARTS["variance"].color, 1.0))
+    for axes, color, unit in scales:
+        ends = data["variance_low"] / unit, data["variance_high"] / unit
         axes.fill_between(data["width"], *ends, color=color, alpha=0.25, linewidth=0)
         width_axis(axes, sorted(data["width"]))
         draw_threshold(axes, context["settings"]["double_descent_mse"]["threshold_width"])
         axes.set_xlabel("width")
-    left.set_yscale("log")
     plain_log_axis(right)
-    left.set(title="a", ylabel="squared error, summed over classes")
-    right.set(title="b")
+    left.set(title="a", ylabel="over its largest value", ylim=(0, None))
+    right.set(title="b", ylabel="squared error, summed over classes")
     for axes in (left, right):
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06))
     hollow = "; hollow: epoch cap" if data["capped"].any() else ""

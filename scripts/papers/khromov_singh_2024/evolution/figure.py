@@ -187,6 +187,8 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         thousands(below)
     for axes in grid[:, 0]:
         axes.set_ylabel("bound (logits per unit of input)")
+    for axes in grid[:, 2]:
+        axes.set_ylabel("bound (outputs per unit of input)")
     handles, labels = grid[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     seeds = " / ".join(str(panel.data["seed"].nunique()) for panel in columns)
