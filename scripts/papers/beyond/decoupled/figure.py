@@ -213,9 +213,9 @@ def falls_at_equal_loss(facts: Facts) -> Finding:
 )
 def no_hump_over_scale(facts: Facts) -> Finding:
     """Nets trained without early stop, at one fifth, two fifths and all of the epochs. C_lower and
-    C_upper of each net over its mean 2-norm of the logits, and over its mean margin, both at the training
-    points; the smaller fall from the peak of the ratio to the widths nearest to a quarter and to four
-    times the threshold. A part holds if its interval lies below 0.05, and does not hold if above."""
+    C_upper of each net over its mean 2-norm of the logits, and over its mean margin, both at the
+    training points; the smaller fall from the peak of the ratio to the widths nearest to a quarter and
+    to four times the threshold. A part holds if its interval lies below 0.05, and does not if above."""
     return combine(
         {
             f"{_WORDS[bound]} / {word}, {epochs}": judge_fact(
