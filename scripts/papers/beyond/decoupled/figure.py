@@ -120,7 +120,7 @@ def _beside_the_stop(rows: pd.DataFrame, stop: pd.DataFrame, name: str) -> Inter
         _slope(part[part["width"].isin(shared)], name).mapped(lambda slope: -slope)
         for part in (rows, stop)
     )
-    if not there.among(AT_ONCE[-1])[0] > 0:
+    if there.among(AT_ONCE[-1])[0] <= 0:
         raise UntestedError(f"{readable(name)} does not clearly fall with width at the stop")
     return here.over(there)
 
@@ -136,7 +136,7 @@ def _over_scale(sweep: cuts.Sweep, epoch: int) -> Facts:
 
 def _hump_over_scale(sweep: cuts.Sweep, rows: pd.DataFrame, bound: str, size: str) -> Interval:
     """Of a bound over a size, where the bound itself has a hump."""
-    if not _hump(sweep, rows, bound).low > LEAST_FALL:
+    if _hump(sweep, rows, bound).low <= LEAST_FALL:
         raise UntestedError(f"{readable(bound)} itself has no clear hump")
     return _hump(sweep, rows, f"{bound}_over_{size}")
 

@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -35,24 +34,30 @@ def draw(
     sweep: cuts.Sweep, losses: Sequence[float], errors: Sequence[float], context: Context
 ) -> Figure:
     """Three columns with the same scales, and one of ratios with those of its own."""
-    figure = plt.figure(figsize=(6.9, 5.2), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[2.72, 1])
-    panels = left.subplots(3, 3, sharex=True, sharey="row")
+    figure, panels = plt.subplots(3, 4, figsize=(6.9, 5.2), layout="constrained", sharex=True)
+    for row in panels:
+        for axes in row[1:3]:
+            axes.sharey(row[0])
+            axes.tick_params(labelleft=False)
     columns = {
         "a   same updates": _at_updates(sweep),
-        "b   same training loss": _at_loss(sweep, losses),
-        "c   same training error": _at_error(sweep, errors),
+        "b   same loss": _at_loss(sweep, losses),
+        "c   same error": _at_error(sweep, errors),
     }
-    for column, (title, curves) in zip(panels.T, columns.items(), strict=True):
+    for column, (title, curves) in zip(panels.T, columns.items(), strict=False):
         _draw_column(column, list(curves), title)
-    beside = right.subplots(3, 1, sharex=True)
-    _draw_over_sizes(beside, sweep)
-    labels = [f"{_C[name]} (logits per unit of input)" for name in cuts.BOUNDS]
+    _draw_over_sizes(panels[:, 3], sweep)
+    labels = [f"{_C[name]}\n(logits per unit of input)" for name in cuts.BOUNDS]
     settings = context["settings"]["equal_updates"]
     for axes, label in zip(panels[:, 0], [*labels, f"test {loss_label(settings)}"], strict=True):
         axes.set_ylabel(label)
-    _finish([*panels.flat, *beside.flat], sweep)
-    for axes in (*panels[-1], beside[-1]):
+    for row in panels:
+        _logarithmic(row[:3])
+        _logarithmic(row[3:])
+    for axes in panels.flat:
+        width_axis(axes, sorted(sweep.data["width"].unique()) or [1])
+        draw_threshold(axes, sweep.threshold)
+    for axes in panels[-1]:
         axes.set_xlabel("width")
     seeds = sweep.data["seed"].nunique()
     corner_note(figure, f"{context['scale']} scale, {seeds} seeds, bands: ±1 std")
@@ -89,11 +94,11 @@ def _draw_over_sizes(column: Any, sweep: cuts.Sweep) -> None:
     for axes, bound in zip(column, cuts.BOUNDS, strict=False):
         for size, look in _SIZES.items():
             draw_seeds(axes, _shown(rows), "width", f"{bound}_over_{size}", look)
-        axes.set_ylabel(f"{_C[bound]} / scale (1 / unit of input)")
+        axes.set_ylabel(f"{_C[bound]} / scale\n(1 / unit of input)")
     for size, look in _SIZES.items():
         draw_seeds(column[-1], _shown(rows), "width", size, look)
     column[-1].set_ylabel("scale (logits)")
-    column[0].set_title("d   over the scale", fontsize=8)
+    column[0].set_title("d   over scale", fontsize=8)
     _legend(column[0])
 
 
@@ -106,11 +111,7 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.14), ncols=1, fontsize=6.5, handlelength=2)
 
 
-def _finish(panels: Sequence[Axes], sweep: cuts.Sweep) -> None:
-    widths = sorted(sweep.data["width"].unique()) or [1]
-    for axes in panels:
-        if not np.isfinite(axes.dataLim.intervaly).all():
-            axes.set_ylim(0.1, 1)
-        plain_log_axis(axes)
-        width_axis(axes, widths)
-        draw_threshold(axes, sweep.threshold)
+def _logarithmic(sharing: Sequence[Axes]) -> None:
+    """The scale of panels that share it, some of which may be empty."""
+    drawn = [axes for axes in sharing if axes.dataLim.intervaly[1] > 0]
+    plain_log_axis((drawn or list(sharing))[0])
