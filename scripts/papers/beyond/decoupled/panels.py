@@ -34,7 +34,7 @@ def draw(
     sweep: cuts.Sweep, losses: Sequence[float], errors: Sequence[float], context: Context
 ) -> Figure:
     """Three columns with the same scales, and one of ratios with those of its own."""
-    figure, panels = plt.subplots(3, 4, figsize=(6.9, 5.2), layout="constrained", sharex=True)
+    figure, panels = plt.subplots(3, 4, figsize=(6.9, 5.7), layout="constrained", sharex=True)
     for row in panels:
         for axes in row[1:3]:
             axes.sharey(row[0])
@@ -50,7 +50,7 @@ def draw(
     labels = [f"{_C[name]}\n(logits per unit of input)" for name in cuts.BOUNDS]
     settings = context["settings"]["equal_updates"]
     for axes, label in zip(panels[:, 0], [*labels, f"test {loss_label(settings)}"], strict=True):
-        axes.set_ylabel(label)
+        axes.set_ylabel(label, fontsize=7)
     for row in panels:
         _logarithmic(row[:3])
         _logarithmic(row[3:])
@@ -94,10 +94,10 @@ def _draw_over_sizes(column: Any, sweep: cuts.Sweep) -> None:
     for axes, bound in zip(column, cuts.BOUNDS, strict=False):
         for size, look in _SIZES.items():
             draw_seeds(axes, _shown(rows), "width", f"{bound}_over_{size}", look)
-        axes.set_ylabel(f"{_C[bound]} / scale\n(1 / unit of input)")
+        axes.set_ylabel(f"{_C[bound]} / scale\n(per unit of input)", fontsize=7)
     for size, look in _SIZES.items():
         draw_seeds(column[-1], _shown(rows), "width", size, look)
-    column[-1].set_ylabel("scale (logits)")
+    column[-1].set_ylabel("scale (logits)", fontsize=7)
     column[0].set_title("d   over scale", fontsize=8)
     _legend(column[0])
 
