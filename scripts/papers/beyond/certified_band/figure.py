@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
@@ -146,7 +147,8 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     right.set_ylim(bottom=1)
     _legend(left, list(bands))
     right.legend(loc="lower right")
-    corner_note(figure, f"{context['scale']} scale, {only(tables)['seed'].nunique()} seeds")
+    seeds = only(tables)["seed"].nunique()
+    corner_note(figure, f"{context['scale']} scale, {seeds} seeds; noise: share of the labels swapped")
     return figure
 
 
@@ -172,9 +174,15 @@ def _draw_band(axes: Axes, band: dict[str, Any], color: str, hatch: str) -> None
 
 
 def _legend(axes: Axes, noises: list[str]) -> None:
-    handles = [
-        Line2D([], [], color=color, linewidth=5, alpha=0.4, label=f"{noise} % of the labels swapped")
-        for color, noise in zip(COLORS, noises, strict=False)
+    handles: list[Any] = [
+        Patch(
+            facecolor=(color, 0.22),
+            edgecolor=color,
+            hatch=hatch,
+            linewidth=0.5,
+            label=f"{noise} % noise",
+        )
+        for color, hatch, noise in zip(COLORS, HATCHES, noises, strict=False)
     ]
     for marker, label in (("v", "least certified upper bound"), ("^", "lower bound by search")):
         handles.append(Line2D([], [], color="#444444", marker=marker, linestyle="none", label=label))
