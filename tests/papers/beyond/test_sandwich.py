@@ -138,6 +138,28 @@ def test_claims_do_not_hold_where_the_table_speaks_against_them():
     assert verdict("N3", scaled(steep, "value", 2.8, method="liplt")).verdict == "does not hold"
 
 
+def test_claims_say_the_number_of_the_weakest_width():
+    steep = scaled(as_claimed(), "value", 1.5, width=256, method="search")
+    found = verdict("N2", steep)
+    assert (found.verdict, found.part) == ("holds", "width 256")
+    assert found.estimate == pytest.approx(1.8, rel=0.01)
+    loose = scaled(as_claimed(), "value", 1.35, width=256, method="liplt")
+    found = verdict("N3", loose)
+    assert (found.verdict, found.part) == ("holds", "width 256")
+    assert found.estimate == pytest.approx(np.log(1.89) / np.log(4), rel=0.01)
+
+
+def test_one_width_that_speaks_against_a_claim_is_enough():
+    found = verdict("N2", scaled(as_claimed(), "value", 2, width=256, method="search"))
+    assert (found.verdict, found.part) == ("holds in part", "width 256")
+    assert found.estimate == pytest.approx(2.4, rel=0.01)
+
+
+def test_what_no_search_can_pass_is_a_fact():
+    facts = figure.measure({ROOM: as_claimed()}, CONTEXT)
+    assert facts["gaps"]["256"]["least_upper_over_data"]["estimate"] == pytest.approx(1.4)
+
+
 def test_known_constants_decide_where_the_truth_lies():
     exact = as_claimed().query("method == 'search'")
     exact = exact.assign(method="exact", kind="exact", certified=False, value=13.0)
