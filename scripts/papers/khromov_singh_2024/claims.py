@@ -15,17 +15,6 @@ def grows_in_other_nets() -> Finding:
     raise UntestedError("needs CIFAR-10 or ImageNet with convolutional nets or transformers, not here")
 
 
-@claim(
-    "C6",
-    "The upper bound explodes with depth, to 40 decades above the lower one",
-    reported="1e27 for ResNet-50 at initialisation",
-    unit="log10 of C_upper / C_lower",
-)
-def grows_with_depth() -> Finding:
-    """Not tested: needs ResNet-50 trained on ImageNet."""
-    raise UntestedError("needs ResNet-50 trained on ImageNet, not here; depth of small nets is C23")
-
-
 @claim("C26", "Dropout and weight decay lower C_lower")
 def dropout_and_decay() -> Finding:
     """Not tested: needs ResNet-20 trained on CIFAR-10 with dropout and weight decay."""
