@@ -15,12 +15,6 @@ def grows_in_other_nets() -> Finding:
     raise UntestedError("needs CIFAR-10 or ImageNet with convolutional nets or transformers, not here")
 
 
-@claim("C26", "Dropout and weight decay lower C_lower")
-def dropout_and_decay() -> Finding:
-    """Not tested: needs ResNet-20 trained on CIFAR-10 with dropout and weight decay."""
-    raise UntestedError("needs ResNet-20 trained on CIFAR-10, with dropout and weight decay, not here")
-
-
 @claim("C30", "Jacobian norms of ResNets have a long tail")
 def long_tails() -> Finding:
     """Not tested: needs ResNet-20 and ResNet-56 trained on CIFAR-10."""

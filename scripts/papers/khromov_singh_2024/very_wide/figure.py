@@ -121,8 +121,8 @@ def _draw_relative(axes: Axes, means: Facts) -> None:
     unit="C_upper of the widest nets / its least at narrower ones beyond the peak",
     refuted="C_upper of nets with 200 thresholds or more is not above that of narrower ones",
     untested="The widest net has less than 16 thresholds; or C_upper has not risen, and the widest net "
-    "has less than 200, for it may rise later (the paper's nets have up to 1,638); or fewer than half of "
-    "the runs beyond the peak reached the stop or zero training error",
+    "has less than 200, for it may rise later (the paper's nets have up to 1,638); or fewer than half "
+    "of the runs beyond the peak reached the stop or zero training error",
     since="2026-11-28",
 )
 def rises_again(facts: Facts) -> Finding:
