@@ -4,34 +4,6 @@ from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError
 
 
-@claim(
-    "C3",
-    "They also grow in convolutional nets, ResNet-50 and transformers",
-    reported="slopes 0.29 (CNN), 0.49 (ResNet-50)",
-    unit="slope of C_lower",
-)
-def grows_in_other_nets() -> Finding:
-    """Not tested: needs convolutional nets, ResNet-50 and transformers on CIFAR-10 and ImageNet."""
-    raise UntestedError("needs CIFAR-10 or ImageNet with convolutional nets or transformers, not here")
-
-
-@claim(
-    "C6",
-    "The upper bound explodes with depth, to 40 decades above the lower one",
-    reported="1e27 for ResNet-50 at initialisation",
-    unit="log10 of C_upper / C_lower",
-)
-def grows_with_depth() -> Finding:
-    """Not tested: needs ResNet-50 trained on ImageNet."""
-    raise UntestedError("needs ResNet-50 trained on ImageNet, not here; depth of small nets is C23")
-
-
-@claim("C26", "Dropout and weight decay lower C_lower")
-def dropout_and_decay() -> Finding:
-    """Not tested: needs ResNet-20 trained on CIFAR-10 with dropout and weight decay."""
-    raise UntestedError("needs ResNet-20 trained on CIFAR-10, with dropout and weight decay, not here")
-
-
 @claim("C30", "Jacobian norms of ResNets have a long tail")
 def long_tails() -> Finding:
     """Not tested: needs ResNet-20 and ResNet-56 trained on CIFAR-10."""

@@ -1,7 +1,5 @@
 """The width double descent, of nets trained with cross-entropy and with the squared error."""
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from papers.khromov_singh_2024.double_descent import figure as room
@@ -83,14 +81,6 @@ def test_the_squared_error_has_its_own_labels():
 # ---------------------------------------------------------------- claims
 
 
-def wide():
-    """As the paper has it: C_upper of the widest nets is larger than that of narrower ones."""
-    table = given.sweep()
-    table = pd.concat([table, table[table["width"] == 512].assign(width=2048)], ignore_index=True)
-    shift = np.where(table["width"] == 2048, 0.5, 0) - np.where(table["width"] == 512, 0.1, 0)
-    return table.assign(log10_c_upper=table["log10_c_upper"] + shift)
-
-
 def both(first, second):
     """What C10 finds."""
     facts = {
@@ -101,7 +91,7 @@ def both(first, second):
 
 
 def test_a_double_descent_of_all_bounds_is_one():
-    finding = both(wide(), given.sweep())
+    finding = both(given.sweep(), given.sweep())
     assert finding.verdict == "holds", finding
     assert "height of C_lower, cross-entropy: holds 0.648 " in finding.reason
     assert "place of C_upper, squared error: holds 0.8 [0.78" in finding.reason
@@ -109,24 +99,24 @@ def test_a_double_descent_of_all_bounds_is_one():
 
 
 def test_rising_bounds_have_none():
-    finding = both(given.rising(wide()), given.rising(given.sweep()))
+    finding = both(given.rising(given.sweep()), given.rising(given.sweep()))
     assert finding.verdict == "does not hold", finding
 
 
 def test_a_double_descent_of_one_loss_holds_in_part():
-    finding = both(given.rising(wide()), given.sweep())
+    finding = both(given.rising(given.sweep()), given.sweep())
     assert finding.verdict == "holds in part", finding
     assert "place of C_lower, cross-entropy: not tested (C_lower has no peak inside" in finding.reason
 
 
 def test_a_peak_elsewhere_is_said_to_be_there():
-    finding = both(wide(), given.sweep(256))
+    finding = both(given.sweep(), given.sweep(256))
     assert "place of C_lower, squared error: does not hold 3.2 [3.1" in finding.reason
 
 
 def test_nets_that_do_not_fit_say_nothing_of_a_double_descent():
     unfit = given.sweep().assign(stop_reason="epoch_cap")
-    finding = both(wide(), unfit)
+    finding = both(given.sweep(), unfit)
     assert finding.verdict == "holds in part", finding
     assert "place of C_avg, squared error: not tested (0 of 8 runs on the wide flank" in finding.reason
     facts = given.as_json(squared, {"": unfit}, given.AT_80)
@@ -136,7 +126,7 @@ def test_nets_that_do_not_fit_say_nothing_of_a_double_descent():
 
 
 def test_the_double_descent_needs_both_losses_and_numbers():
-    facts = {"double_descent": room.measure({"": wide()}, given.AT_80)}
+    facts = {"double_descent": room.measure({"": given.sweep()}, given.AT_80)}
     assert "double_descent_mse" in room.double_descent.judged("double_descent", facts).reason
     for empty in given.degenerate({"": given.sweep()}):
         given.check_untested(both(empty[""], empty[""]))
@@ -148,26 +138,3 @@ def test_the_double_descent_needs_both_losses_and_numbers():
 
 def test_the_double_descent_names_both_figures():
     assert room.double_descent.figures == ("double_descent", "double_descent_mse")
-
-
-def test_c_upper_rises_again_where_it_does():
-    finding = given.judged(room, "C11", {"": wide()}, given.AT_80)
-    assert finding.verdict == "holds", finding
-    assert finding.estimate == pytest.approx(10**0.6)
-
-
-def test_a_bound_that_only_falls_does_not_rise_again():
-    falling = wide().assign(log10_c_upper=-wide()["width"] / 100)
-    finding = given.judged(room, "C11", {"": falling}, given.AT_80)
-    assert finding.verdict == "does not hold", finding
-    assert finding.estimate == 1
-
-
-def test_no_rise_is_judged_near_the_threshold():
-    finding = given.judged(room, "C11", {"": given.sweep()}, given.AT_80)
-    assert finding.reason == "the widest net, 512, is less than 16 thresholds wide"
-
-
-def test_a_rise_needs_numbers_and_seeds():
-    given.check_degenerate(room, "C11", {"": wide()}, given.AT_80)
-    given.check_one_seed(room, "C11", {"": wide()}, given.AT_80)

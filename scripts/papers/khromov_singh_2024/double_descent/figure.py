@@ -1,10 +1,9 @@
 """The width double descent: Lipschitz bounds, losses and errors against width."""
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
+from pipeline.claims.findings import Finding, combine, judge_fact
 from pipeline.figures.flanks import WHERE_UNTESTED
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.width import (
@@ -15,32 +14,12 @@ from pipeline.figures.width import (
     draw_double_descent,
     prepared,
 )
-from pipeline.statistics.intervals import Interval, ratio_interval
 
 
 def measure(tables: Tables, context: Context) -> Facts:
-    """Peaks and falls of the curves, how the bounds rank the widths beside the test loss, and whether
-    C_upper rises again.
-    """
+    """Peaks and falls of the curves, and how the bounds rank the widths beside the test loss."""
     data, threshold = prepared(only(tables)), context["settings"]["threshold_width"]
-    facts = double_descent_facts(data, threshold)
-    rise = measured(_rise_beyond_the_peak, data, facts, threshold)
-    return facts | {"c_upper_of_the_widest_over_its_least_beyond_the_peak": rise}
-
-
-def _rise_beyond_the_peak(data: pd.DataFrame, facts: Facts, threshold: float) -> Interval | float:
-    """Ratio of the means over seeds; 1 where the widest nets have the least."""
-    if "c_upper" not in facts:
-        raise UntestedError("C_upper has no finite values")
-    widest = data["width"].max()
-    if widest < 16 * threshold:
-        raise UntestedError(f"the widest net, {widest}, is less than 16 thresholds wide")
-    beyond = data[data["width"] >= facts["c_upper"]["peak_width"]]
-    least = beyond.groupby("width")["c_upper"].mean().idxmin()
-    if least == widest:
-        return 1.0
-    above, below = (data.loc[data["width"] == width, "c_upper"] for width in (widest, least))
-    return ratio_interval(above, below)
+    return double_descent_facts(data, threshold)
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -84,19 +63,3 @@ def double_descent(cross_entropy: Facts, squared_error: Facts) -> Finding:
                 untested = height.verdict == "not tested"
                 parts[name] = height if untested else judge_fact(place, 0.5, 2)
     return combine(parts)
-
-
-@claim(
-    "C11",
-    "C_upper of fully connected nets rises again far beyond the threshold",
-    unit="C_upper of the widest net / its least value",
-    refuted="C_upper of the widest nets is its least beyond the peak.",
-    untested="The widest net is less than 16 times as wide as the threshold.",
-    since="2026-11-25",
-    of_a_change=True,
-)
-def rises_again(facts: Facts) -> Finding:
-    """C_upper at the widest nets over its smallest value beyond the peak, ratio of the means over
-    seeds. Holds if the interval lies above 1. Not tested unless the widest net is 16 times wider than
-    the threshold."""
-    return judge_fact(facts["c_upper_of_the_widest_over_its_least_beyond_the_peak"], least=1 + 1e-9)
