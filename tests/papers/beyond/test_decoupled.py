@@ -8,7 +8,7 @@ from papers.beyond.decoupled import cuts, study
 from papers.beyond.decoupled import figure as room
 from tests.papers import width_tables as given
 from tests.papers.helpers import measured_and_drawn
-from tests.papers.trained_nets import CLASSES, made_up_arrays, made_up_run, net
+from tests.papers.trained_nets import CLASSES, hollow_marks, made_up_arrays, made_up_run, net
 
 WIDTHS = (16, 32, 64, 80, 128, 256)
 EPOCHS = (0, 10, 20, 40, 100, 200, 400, 1000)
@@ -197,10 +197,25 @@ def test_narrow_nets_are_left_out_where_they_do_not_get():
     ]  # fmt: skip
 
 
+def test_marks_are_hollow_only_where_a_run_stopped_at_the_cap():
+    found = tables()
+    rows = found["equal_updates_epochs"].drop(columns="stop_reason")
+    stop = found["double_descent"]
+    stop["stop_reason"] = np.where(stop["width"] < 64, "epoch_cap", "gradient_norm")
+    _, drawing = measured_and_drawn(
+        room, found | {"equal_updates_epochs": rows, "double_descent": stop}, CONTEXT
+    )
+    assert hollow_marks(drawing.axes[0]) == set()
+    assert hollow_marks(drawing.axes[1]) == {16, 32}
+    assert "4 at the stop" in drawing.texts[0].get_text()
+
+
 def test_it_draws_where_no_net_gets_to_any_loss():
     rows = tables()["equal_updates_epochs"].assign(train_loss=2.0, train_error=0.5)
     facts, drawing = measured_and_drawn(room, tables() | {"equal_updates_epochs": rows}, CONTEXT)
     assert facts["at_equal_error"]["5 %"]["seeds"] == {}
+    labels = [text.get_text() for text in drawing.axes[2].get_legend().get_texts()]
+    assert labels[0] == "5 % (too few runs)"
     low, high = drawing.axes[0].get_ylim()
     heights = 10 ** rows["log10_c_upper"] / 3  # C_lower
     shown = heights[rows["epoch"].isin([200, 400, 1000])]

@@ -59,9 +59,14 @@ def draw(
         draw_threshold(axes, sweep.threshold)
     for axes in panels[-1]:
         axes.set_xlabel("width")
-    seeds = sweep.data["seed"].nunique()
-    corner_note(figure, f"{context['scale']} scale, {seeds} seeds, bands: ±1 std")
+    corner_note(figure, _note(sweep, context))
     return figure
+
+
+def _note(sweep: cuts.Sweep, context: Context) -> str:
+    seeds, stopped = (rows["seed"].nunique() for rows in (sweep.data, sweep.stop))
+    hollow = "; hollow: epoch cap" if "epoch_cap" in set(sweep.stop["stop_reason"]) else ""
+    return f"{context['scale']} scale, {seeds} seeds, {stopped} at the stop, bands: ±1 std{hollow}"
 
 
 def _at_updates(sweep: cuts.Sweep) -> Curves:
@@ -83,7 +88,8 @@ def _at_error(sweep: cuts.Sweep, errors: Sequence[float]) -> Curves:
 def _draw_column(column: Any, curves: Sequence[tuple[Look, pd.DataFrame]], title: str) -> None:
     for axes, name in zip(column, cuts.MEASURED, strict=True):
         for look, rows in curves:
-            draw_seeds(axes, _shown(rows), "width", name, look)
+            label = look.label if len(rows) else f"{look.label} (too few runs)"
+            draw_seeds(axes, _shown(rows), "width", name, look._replace(label=label))
     column[0].set_title(title, fontsize=8)
     _legend(column[0])
 
@@ -103,8 +109,8 @@ def _draw_over_sizes(column: Any, sweep: cuts.Sweep) -> None:
 
 
 def _shown(rows: pd.DataFrame) -> pd.DataFrame:
-    """Nets that are compared have not stopped, and so not at the cap."""
-    return rows.assign(stop_reason="compared")
+    """Nets that are compared along their training have not stopped, and so not at the cap."""
+    return rows if "stop_reason" in rows else rows.assign(stop_reason="compared")
 
 
 def _legend(axes: Axes) -> None:
