@@ -19,7 +19,7 @@ from pipeline.statistics.intervals import Interval, mean_interval
 DEEP = 50
 """Depth of the net that the paper has trained."""
 
-_GAP = Look("#222222", "D", "-", "gap")
+_GAP = Look("#222222", "D", "-", "here, at initialisation")
 
 
 def prepared(table: pd.DataFrame) -> pd.DataFrame:
@@ -57,20 +57,20 @@ def _added(data: pd.DataFrame, before: int, after: int) -> Interval:
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """The bounds on the left, the decades between them on the right."""
+    """The bounds on the left, the decades between them on the right, and the paper's as rings."""
     data = prepared(only(tables))
     figure, (bounds, gap) = plt.subplots(
         1, 2, figsize=(6.9, 2.9), layout="constrained", width_ratios=(1.25, 1)
     )
-    for name in ("c_upper", "c_lower", "c_avg"):
+    for name in ("c_upper", "c_lower"):
         _draw_depths(bounds, data, f"log10_{name}", LOOKS[name])
-    for depth, power in facts["of_the_paper"]["log10_c_upper"].items():
-        ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8}
-        bounds.plot(int(depth), power, **ring, mfc="none", mec="#222222", label="paper, ResNet-50")
+    _draw_ring(bounds, facts["of_the_paper"]["log10_c_upper"], "paper, at initialisation")
     bounds.yaxis.set_major_formatter(FuncFormatter(lambda power, _: f"$10^{{{power:g}}}$"))
     bounds.set(title="a", ylabel="bound (logits per unit of input)")
     bounds.legend(loc="upper left")
     _draw_depths(gap, data, "decades", _GAP)
+    _draw_ring(gap, facts["of_the_paper"]["decades_when_trained"], "paper, trained on ImageNet")
+    gap.legend(loc="upper left")
     gap.set(title="b", ylabel=r"$\log_{10}(C_\mathrm{upper}\,/\,C_\mathrm{lower})$")
     gap.set_ylim(bottom=0)
     for axes in (bounds, gap):
@@ -83,6 +83,12 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         f"{settings['image_size']} x {settings['image_size']}, {settings['points']} points",
     )
     return figure
+
+
+def _draw_ring(axes: Axes, at: float, label: str) -> None:
+    """A value of the paper, at the depth of its net."""
+    ring: dict[str, Any] = {"linestyle": "none", "marker": "o", "markersize": 8}
+    axes.plot(DEEP, at, **ring, markerfacecolor="none", markeredgecolor="#222222", label=label)
 
 
 def _draw_depths(axes: Axes, data: pd.DataFrame, name: str, look: Look) -> None:
@@ -107,9 +113,8 @@ def grows_with_depth(facts: Facts) -> Finding:
     """Decades of C_upper over C_lower of torchvision's ResNet-18 to 152 at initialisation, in eval mode.
     Each net adds at least one decade to that of the next shallower one, and ResNet-50 has at least 20,
     half of what the paper finds when it is trained. Our C_upper is certified, and counts overlapping
-    max-pooling as 2; the paper's norms come from below, and pooling counts as 1.
-    When the limits were set the least and the largest C_upper of an earlier run were known, 1.1e7 and
-    3.3e21, and no C_lower."""
+    max-pooling as 2; the paper's norms come from below, and pooling counts as 1. When the limits were
+    set two C_upper of an earlier run at 224 pixels were known, 1.1e7 and 3.3e21, and no C_lower."""
     parts = {
         f"added from {step} layers": judge_fact(fact, least=1)
         for step, fact in facts["decades_added"].items()
