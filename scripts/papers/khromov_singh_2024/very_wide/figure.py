@@ -55,8 +55,7 @@ def _beyond_the_peak(data: pd.DataFrame) -> pd.DataFrame:
 
 
 def _geometric_mean(values: "pd.Series[float]") -> Interval:
-    found = mean_interval(np.log(values))
-    return Interval(*(float(np.exp(end)) for end in (found.estimate, found.low, found.high)))
+    return mean_interval(np.log(values)).mapped(np.exp)
 
 
 def _share_that_stopped(beyond: pd.DataFrame) -> float:
@@ -106,7 +105,10 @@ def _draw_relative(axes: Axes, means: Facts) -> None:
     if not means:
         return
     widths = [int(width) for width in means]
-    values = pd.DataFrame(means).T / min(one["estimate"] for one in means.values())
+    ends = {width: [one[name] for name in ("estimate", "low", "high")] for width, one in means.items()}
+    values = pd.DataFrame(ends, index=["estimate", "low", "high"]).T / min(
+        one["estimate"] for one in means.values()
+    )
     errors = [values["estimate"] - values["low"], values["high"] - values["estimate"]]
     look = LOOKS["c_upper"]
     style: dict[str, Any] = {"color": look.color, "marker": look.marker, "linestyle": look.line}
