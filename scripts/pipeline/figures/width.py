@@ -256,8 +256,8 @@ def note(data: pd.DataFrame, context: Context) -> str:
     """Scale, seeds, what hollow marks are if there are any, and whether any net fits its points."""
     reasons = set(data.get("stop_reason", ()))
     hollow = "; hollow: stopped at the epoch cap" if "epoch_cap" in reasons else ""
-    fits = "gradient_norm" in reasons or (data["train_error"] == 0).any()
-    unfit = "" if fits or data.empty else "; no net fits all of its training points"
+    fits = data.empty or bool((data["train_error"] == 0).any())
+    unfit = "" if fits else "; no net fits all of its training points"
     return f"{context['scale']} scale, {data['seed'].nunique()} seeds, band: ±1 std{hollow}{unfit}"
 
 
