@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tests.conftest import write_tensors
 from torch import nn
 
 from lipbounds import lower_bound, upper_bound
@@ -9,6 +10,8 @@ from nets.models import fcn
 from nets.models.fcn_dropout import Settings
 from nets.training.initialisation import seeded
 from nets.training.stacked import shape_of
+from pipeline.config.training import BoundsJob
+from pipeline.runs.run import read_checkpoints
 
 WITHOUT = fcn.Settings(hidden_layers=2, output_activation="identity", minimum_alive_share=0)
 
@@ -47,3 +50,19 @@ def test_images_are_flattened():
     assert seeded(Settings(hidden_layers=1, share=0.1), 0, 4, (2, 3, 3), 5)(
         torch.rand(7, 2, 3, 3)
     ).shape == (7, 5)
+
+
+def test_kept_nets_are_read_in_eval_mode(tmp_path):
+    net = seeded(Settings(hidden_layers=1, share=0.5), 0, 4, (40,), 10)
+    weights = {f"seed~0/epoch~0/{name}": value for name, value in net.state_dict().items()}
+    write_tensors(tmp_path / "checkpoints", weights, {"shape": [40], "classes": 10})
+    job = BoundsJob.model_validate(
+        {
+            "model": {"name": "fcn_dropout", "hidden_layers": 1, "share": 0.5},
+            "bounds": {"upper": "autolip", "ord": 2},
+        }
+    )
+    (kept,) = read_checkpoints(tmp_path / "checkpoints", job.model, 4)
+    x = torch.randn(6, 40)
+    assert torch.equal(kept.model(x), net.eval()(x))
+    assert upper_bound(kept.model, (40,)).value > 0

@@ -94,8 +94,8 @@ def read_checkpoints(path: Path, model: Model, width: int) -> Iterator[Checkpoin
 def net_of(
     state: dict[str, Tensor], model: Model, width: int, shape: Sequence[int], classes: int
 ) -> nn.Module:
-    """The net with the weights ``state``, of the family that ``model`` names.
+    """The net with the weights ``state``, of the family that ``model`` names, in eval mode.
 
     It maps points of ``shape`` to ``classes`` logits.
     """
-    return with_state(parts.made("model", model), state, width, shape, classes)
+    return with_state(parts.made("model", model), state, width, shape, classes).eval()
