@@ -165,6 +165,16 @@ def test_intervals_that_are_too_short_are_found_out():
     assert trusted.false_holds > 0.3
 
 
+def test_parts_that_are_seldom_tested_do_not_count():
+    fact = ratio({"nets": nets()})
+    found = simulate(ratio, {"nets": nets()}, 20, flat=False)
+    seldom = [{"ratio": {"untested": "no peak"}}] * 30
+    trusted = calibrate(grows, "room", {"room": fact}, {"room": found})
+    assert trusted.coverage > 0.7
+    mixed = Simulated(found.truth, [*found.around, *seldom], [])
+    assert np.isnan(calibrate(grows, "room", {"room": fact}, {"room": mixed}).coverage)
+
+
 def test_what_is_left_to_no_chance_has_no_coverage():
     tables = {"nets": nets(seeds=1)}
     assert simulate(ratio, tables, 5, flat=True) == Simulated({}, [], [])

@@ -26,6 +26,9 @@ from pipeline.statistics.simulation import Simulator
 
 Measure = Callable[[Mapping[str, pd.DataFrame]], Mapping[str, Any]]
 
+LEAST_SHARE = 0.5
+"""Of the simulated tables in which a part is tested, for its intervals to count."""
+
 COPIES = 30
 """How many times as many seeds a table has whose numbers are taken to be the truth."""
 
@@ -100,7 +103,9 @@ def calibrate(
     around = [claim.judged(own, other) for other in _worlds(own, claim, facts, simulated, "around")]
     population = {name: of.truth for name, of in simulated.items() if of.truth}
     truth = _parts(claim.judged(own, {**facts, **population}))
-    found = [_calibrated(part, _of_part(around, name)) for name, part in truth.items()]
+    tested = {name: _of_part(around, name) for name in truth}
+    often = [name for name in truth if len(tested[name]) >= LEAST_SHARE * len(around)]
+    found = [_calibrated(truth[name], tested[name]) for name in often]
     found = [one for one in found if not math.isnan(one.coverage)]
     if not found:
         return Calibration()
