@@ -159,4 +159,4 @@ def test_it_draws_a_row_per_variant_and_hollow_marks_for_untrained_ones():
     assert len(curves.lines) == len(figure.VARIANTS) + 1
     hollow = [line for line in places.lines if line.get_markerfacecolor() == "white"]
     assert [line.get_ydata()[0] for line in hollow] == [list(figure.VARIANTS).index("rate~1")]
-    assert heights.get_yticklabels()[0].get_text() == "as in double_descent"
+    assert heights.get_yticklabels()[0].get_text() == "base"

@@ -21,7 +21,8 @@ from pipeline.statistics.intervals import Interval, mean_interval, ratio_interva
 FITS = 0.01
 """Mean training error of nets that fit their labels, at most; as in the room label_noise."""
 
-KEYS = ["noise", "width", "seed", "stop_reason", "train_error"]
+KEYS = ["noise", "width", "seed"]
+"""What names a net."""
 
 COLORS = ("#0072B2", "#D55E00")
 """Of the least and of the largest label noise."""
@@ -33,8 +34,9 @@ def prepared(table: pd.DataFrame) -> pd.DataFrame:
     """A row per net with the ends of its band, and the method of the upper one."""
     certified = table[(table["kind"] == "upper") & table["certified"].astype(bool)]
     best = certified.loc[certified.groupby(KEYS)["value"].idxmin()].set_index(KEYS)
+    nets = table.groupby(KEYS)[["stop_reason", "train_error"]].first()
     lower = table[table["kind"] == "lower"].groupby(KEYS)["value"].max()
-    return pd.DataFrame({"lower": lower, "upper": best["value"], "method": best["method"]}).reset_index()
+    return nets.assign(lower=lower, upper=best["value"], method=best["method"]).reset_index()
 
 
 def measure(tables: Tables, context: Context) -> Facts:

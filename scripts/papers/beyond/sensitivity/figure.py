@@ -27,7 +27,7 @@ REDRAWN_BELOW = 0.05
 """The share of a class's own points with a positive logit below which a start is redrawn."""
 
 VARIANTS = {
-    "base~0": ("as in double_descent", "#000000", "o"),
+    "base~0": ("base", "#000000", "o"),
     "rate~1": ("half the learning rate", "#D55E00", "v"),
     "rate~2": ("twice the learning rate", "#D55E00", "^"),
     "schedule~1": ("constant rate", "#0072B2", "s"),
