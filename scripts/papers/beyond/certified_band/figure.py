@@ -204,6 +204,7 @@ _SINCE = "2026-11-28"
     untested="fewer than half of the nets wider than the peak reach the stop or a training error of "
     "zero",
     since=_SINCE,
+    of_a_change=True,
 )
 def constant_has_a_peak(facts: Facts) -> Finding:
     """By label noise, the smaller relative fall from the lower end of the certified band at its peak to
@@ -223,6 +224,7 @@ def constant_has_a_peak(facts: Facts) -> Finding:
     "without.",
     untested="at a width the nets do not fit both kinds of labels to a training error of 1 %",
     since=_SINCE,
+    of_a_change=True,
 )
 def noise_raises_the_constant(facts: Facts) -> Finding:
     """By width, for the widths whose nets have a mean training error of at most 1 % with both kinds of
@@ -241,4 +243,4 @@ def _judged(band: Facts, least: float) -> Finding:
         return surely
     if possibly.verdict == "does not hold":
         return possibly
-    return Finding("holds in part", surely.estimate, surely.low, surely.high)
+    return Finding("undecided", surely.estimate, surely.low, surely.high)

@@ -197,5 +197,5 @@ def _near_lower(sides: Facts) -> Finding:
     if above.verdict == "does not hold":
         return above
     if below.verdict == "does not hold":
-        return Finding("holds in part", below.estimate, below.low, below.high)
+        return Finding("undecided", below.estimate, below.low, below.high)
     return below

@@ -197,6 +197,7 @@ def _mark(axes: Axes, row: int, variant: str, ends: list[float], *, hollow: bool
     untested="a net diverged, or fewer than half of the nets wider than the peak have a training error "
     "of 1 % or less",
     since="2026-11-28",
+    of_a_change=True,
 )
 def hangs_on_no_factor(facts: Facts) -> Finding:
     """After equally many updates of all widths, with one factor of training changed at a time: relative
