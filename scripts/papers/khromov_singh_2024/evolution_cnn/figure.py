@@ -90,8 +90,8 @@ def _draw_errors(axes: Axes, data: pd.DataFrame) -> None:
     "transformers, which need ImageNet, are not tested at all, so that the claim can hold in part only",
     since="2026-11-28",
     changes={
-        "2026-11-28": "the nets, not the rule: at twice the learning rate one of three seeds lost its fit "
-        "for a while, and the slopes of 0.76 to 1.15 had intervals across 0"
+        "2026-11-28": "the nets, not the rule: at twice the learning rate one of three seeds lost its "
+        "fit for a while, and the slopes of 0.76 to 1.15 had intervals across 0"
     },
 )
 def grows_in_other_nets(facts: Facts) -> Finding:
