@@ -134,6 +134,10 @@ def _draw_errors(axes: Axes, rows: pd.DataFrame) -> None:
     untested="The nets of a strength have a mean training error above 5 %: a net that has not learnt is "
     "flat for that reason",
     since="2026-11-28",
+    changes={
+        "2026-11-28": "the nets, not the rule: dropout of 0.1, 0.2 and 0.4 and weight decay of 0.0025 "
+        "gave way to weaker ones, for they left 5.1 % and more training error"
+    },
 )
 def dropout_and_decay(facts: Facts) -> Finding:
     """Here on fully connected nets and MNIST-1D, in the paper on ResNet-20 and CIFAR-10. By method and

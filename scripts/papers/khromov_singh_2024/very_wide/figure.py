@@ -91,11 +91,12 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     name_threshold(bounds, settings)
     mark_diverged(bounds, data, "width")
     bounds.set(title="a", xlabel="width", ylabel=bound_label(settings))
-    bounds.set_ylim(top=bounds.get_ylim()[1] * 2.2)
-    bounds.legend(loc="upper left")
+    bounds.set_ylim(top=bounds.get_ylim()[1] * 4.5)
+    bounds.legend(loc="upper left", frameon=True, framealpha=1, facecolor="white", edgecolor="none")
     _draw_relative(upper, facts["c_upper_beyond_the_peak"])
     upper.set(title="b", xlabel="width", ylabel=r"$C_\mathrm{upper}$ / its least value")
-    corner_note(figure, note(data, context))
+    fewest = data.loc[data["width"] == data["width"].max(), "seed"].nunique()
+    corner_note(figure, f"{note(data, context)}; widest nets: {fewest} seeds")
     return figure
 
 
