@@ -1,6 +1,6 @@
-"""Peaks over widths, judged on flanks that end at a fixed distance from the threshold and are trained.
+"""Peaks over widths, judged on flanks that end at a fixed distance from the threshold.
 
-How far a curve falls to either side depends on where it ends, and for how long narrow nets are trained.
+How far a curve falls to either side depends on where it ends; nets on the wide flank have to fit.
 """
 
 import math
