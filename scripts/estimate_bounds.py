@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from lipbounds.bounds import LowerBound, UpperBound, lower_bound, upper_bound
-from nets.training.points import Points, training_subset
+from nets.training.points import Points, as_inputs, subset, training_subset
 from pipeline.config.training import BoundsJob
 from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.device import choose_device
@@ -40,7 +40,10 @@ def _estimate(arguments: argparse.Namespace) -> None:
     job = BoundsJob.model_validate_json(arguments.settings)
     arrays, _ = read_tensors(arguments.arrays)
     train = training_subset(Points(arrays["x_train"], arrays["y_train"]), job.training_points)
-    points = {"train": train.x.to(device), "test": arrays["x_test"].to(device)}
+    points = {
+        name: as_inputs(_some(x, job.bounds.points)).to(device)
+        for name, x in (("train", train.x), ("test", arrays["x_test"]))
+    }
     path = PathOfWeights()
     rows = [
         row | distances | {"code": arguments.code}
@@ -53,6 +56,11 @@ def _estimate(arguments: argparse.Namespace) -> None:
     writer.writeheader()
     writer.writerows(rows)
     write_text(arguments.bounds, text.getvalue())
+
+
+def _some(x: Tensor, count: int | None) -> Tensor:
+    """At most ``count`` of the points, the same on every call."""
+    return x if count is None or count >= len(x) else x[subset(len(x), count)]
 
 
 class PathOfWeights:

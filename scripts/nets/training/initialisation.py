@@ -13,15 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from nets.settings import Family
+from nets.training.points import as_inputs
 
 
 @torch.no_grad()
 def alive_share(model: nn.Module, x: Tensor, y: Tensor) -> float:
     """Smallest share, over classes, of the class's own points on which its logit is positive.
 
-    ``x`` is (n, features) and ``y`` (n,) int64; classes without points do not count.
+    ``x`` is (n, *shape) and ``y`` (n,) int64; classes without points do not count.
     """
-    own = model(x).gather(1, y.unsqueeze(1)).squeeze(1) > 0
+    own = model(as_inputs(x)).gather(1, y.unsqueeze(1)).squeeze(1) > 0
     alive = torch.bincount(y, weights=own.double())
     return float((alive / torch.bincount(y)).nan_to_num(nan=1.0).min())
 
@@ -45,7 +46,7 @@ def first_accepted(
 @torch.no_grad()
 def check_outputs(net: nn.Module, x: Tensor, classes: int) -> None:
     """Raise ``ValueError`` for a net that does not map two of the points to logits (2, classes)."""
-    training, few = net.training, x[:2]
+    training, few = net.training, as_inputs(x[:2])
     try:
         found = tuple(net.eval()(few).shape)
     except RuntimeError as error:

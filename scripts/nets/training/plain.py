@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nets.training.ensemble import Evaluation, Path
-from nets.training.points import Points
+from nets.training.points import Points, as_inputs
 from nets.training.recipe import (
     CLIP_EPSILON,
     PlainConstraint,
@@ -29,7 +29,11 @@ from nets.training.recipe import (
 
 @dataclass(frozen=True)
 class PlainPoints:
-    """Points (n, *shape), images channels-last, with targets (n, outputs), cut as they are used."""
+    """Points (n, *shape) with targets (n, outputs), cut as they are used.
+
+    Images of bytes stay where they lie, in a file that all processes share; batches of them are made
+    numbers, channels-last, when they are asked for.
+    """
 
     x: Tensor
     y: Tensor
@@ -42,10 +46,11 @@ class PlainPoints:
     def batches(self, order: Tensor | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Points and targets of one batch after another."""
         if order is None:
-            yield from zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True)
+            for x, y in zip(self.x.split(self.batch_size), self.y.split(self.batch_size), strict=True):
+                yield _inputs(x), y
             return
         for part in order.to(self.x.device).split(self.batch_size):
-            yield self.x[part], self.y[part]
+            yield _inputs(self.x[part]), self.y[part]
 
 
 class Plain:
@@ -93,9 +98,9 @@ class Plain:
         return len(self.nets)
 
     def prepare(self, points: Points, batch_size: int) -> PlainPoints:
-        """On the device of the nets; images channels-last, as convolutions prefer them."""
+        """On the device of the nets; images of numbers channels-last, as convolutions prefer them."""
         points = points.to(self._device)
-        x = _images_channels_last(points.x)
+        x = points.x if points.x.dtype == torch.uint8 else _images_channels_last(points.x)
         return PlainPoints(x, points.targets(self._outputs), points.labelled, batch_size)
 
     def train_epoch(
@@ -319,6 +324,10 @@ def _forget_gradients(parameters: Sequence[Tensor]) -> None:
 
 def _below(state: Mapping[str, Tensor], head: str) -> dict[str, Tensor]:
     return {key.removeprefix(head): v for key, v in state.items() if key.startswith(head)}
+
+
+def _inputs(x: Tensor) -> Tensor:
+    return _images_channels_last(as_inputs(x))
 
 
 def _images_channels_last(x: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 _SUBSET_SEED = 42  # that of the released code
@@ -11,7 +12,10 @@ _SUBSET_SEED = 42  # that of the released code
 
 @dataclass(frozen=True)
 class Points:
-    """Inputs float32 (n, *shape), with labels int64 (n,) or values float32 (n, outputs)."""
+    """Inputs (n, *shape), with labels int64 (n,) or values float32 (n, outputs).
+
+    The inputs are float32, or the bytes of images, which :func:`as_inputs` makes a net's.
+    """
 
     x: Tensor
     y: Tensor
@@ -28,11 +32,16 @@ class Points:
         """What a net's ``outputs`` are held against, float32 (n, outputs): one-hot labels, or values."""
         if not self.labelled:
             return self.y
-        return nn.functional.one_hot(self.y, outputs).to(self.x.dtype)
+        return nn.functional.one_hot(self.y, outputs).to(torch.float32)
 
     def to(self, device: torch.device) -> "Points":
         """The same on another device."""
         return Points(self.x.to(device), self.y.to(device))
+
+
+def as_inputs(x: Tensor) -> Tensor:
+    """What a net is given of the points ``x``, float32: bytes of images over 255, in [0, 1]."""
+    return x.to(torch.float32).div_(255) if x.dtype == torch.uint8 else x
 
 
 def training_subset(points: Points, count: int | None) -> Points:
@@ -44,5 +53,10 @@ def training_subset(points: Points, count: int | None) -> Points:
         return points
     if count > len(points.y):
         raise ValueError(f"training_points is {count} and there are {len(points.y)} points; lower it")
-    chosen = np.random.RandomState(_SUBSET_SEED).choice(len(points.y), count, replace=False)
+    chosen = subset(len(points.y), count)
     return Points(points.x[chosen].contiguous(), points.y[chosen].contiguous())
+
+
+def subset(points: int, count: int) -> NDArray[np.int64]:
+    """``count`` of the numbers below ``points``, the first of a permutation, the same on every call."""
+    return np.random.RandomState(_SUBSET_SEED).choice(points, count, replace=False)

@@ -20,7 +20,7 @@ from lipbounds.jacobian import dense_layers
 from lipbounds.products import onednn_is_there
 from nets.training.ensemble import Evaluation, Path
 from nets.training.epochs import EpochRunner
-from nets.training.points import Points
+from nets.training.points import Points, as_inputs
 from nets.training.recipe import (
     CLIP_EPSILON,
     Layers,
@@ -81,7 +81,7 @@ class StackedPoints:
 
     def __init__(self, points: Points, outputs: int, batch_size: int) -> None:
         self.labelled = points.labelled
-        self._x, self._y = points.x.flatten(1), points.targets(outputs)
+        self._x, self._y = as_inputs(points.x).flatten(1), points.targets(outputs)
         self._size = batch_size
         parts = zip(self._x.split(batch_size), self._y.split(batch_size), strict=True)
         self.in_order = [Batch.of(x, y) for x, y in parts]

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import Any
 
@@ -131,16 +131,50 @@ def claim(
     return of
 
 
-def claims_in(module: ModuleType) -> Iterator[Claim]:
-    """All claims of a module."""
-    return (value for value in vars(module).values() if isinstance(value, Claim))
+@dataclass(frozen=True)
+class Again:
+    """A claim of another room, judged once more by the same rule on the facts of this room's figure.
+
+    ``claim`` is its name, ``on`` the data of this figure, which stand behind the name in the table.
+    ``of_a_change`` is the claim's.
+    """
+
+    claim: str
+    on: str
+    reported: str
+    since: str
+    changes: Mapping[str, str] = field(default_factory=dict)
+    of_a_change: bool = True
+
+    @property
+    def name(self) -> str:
+        """What it is called in the table."""
+        return f"{self.claim} {self.on}"
+
+    def of(self, claim: Claim) -> Claim:
+        """The claim that is judged here."""
+        return replace(
+            claim,
+            name=self.name,
+            reported=self.reported,
+            figures=(),
+            also=(),
+            since=self.since,
+            changes=self.changes,
+        )
 
 
-def order(name: str) -> tuple[str, int]:
-    """Where a claim stands in the table: by letter, then by number."""
-    return name[:1], int(name[1:]) if name[1:].isdigit() else 0
+def claims_in(module: ModuleType) -> Iterator[Claim | Again]:
+    """All claims of a module, and those of others that it judges again."""
+    return (value for value in vars(module).values() if isinstance(value, Claim | Again))
 
 
-def import_claims(module: str) -> list[Claim]:
+def order(name: str) -> tuple[str, int, str]:
+    """Where a claim stands in the table: by letter, by number, and by the data it is judged on."""
+    first, _, on = name.partition(" ")
+    return first[:1], int(first[1:]) if first[1:].isdigit() else 0, on
+
+
+def import_claims(module: str) -> list[Claim | Again]:
     """All claims of a module, by its name."""
     return sorted(claims_in(importlib.import_module(module)), key=lambda one: order(one.name))

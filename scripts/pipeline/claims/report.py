@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from pipeline.claims.claim import Claim, Facts, import_claims, order
+from pipeline.claims.claim import Again, Claim, Facts, import_claims, order
 from pipeline.claims.findings import Finding
 from pipeline.claims.simulated import Calibration, Simulated, calibrate
 from pipeline.pages.markdown import markdown as markdown_table
@@ -111,9 +111,18 @@ def claims_frame(
                 f"two claims are called {one.name}: in {source.module} and in {another.module}; "
                 f"rename one of them (the last one so far is {found[-1][0].name})"
             )
-    rows = [_row(one, source, facts, simulated or {}) for one, source in found]
+    claims = {one.name: one for one, _ in found if isinstance(one, Claim)}
+    rows = [_row(_resolved(one, claims), source, facts, simulated or {}) for one, source in found]
     rows += [_judged(row, name) for name, own in facts.items() for row in own.get("verdicts", [])]
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _resolved(one: Claim | Again, claims: Mapping[str, Claim]) -> Claim:
+    if isinstance(one, Claim):
+        return one
+    if one.claim not in claims:
+        raise ClaimError(f"{one.claim} is to be judged again on {one.on}, and there is no such claim")
+    return one.of(claims[one.claim])
 
 
 def _row(

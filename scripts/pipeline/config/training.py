@@ -195,6 +195,11 @@ class Bounds(Section):
         "all that take milliseconds; docs/library.md has the others"
     )
     ord: Literal[1, 2, "inf"] = Field(description="norm on inputs and logits; 1 and inf for autolip")
+    points: Count | None = Field(
+        None,
+        description="the largest number of training points, and of test points, that the lower bounds "
+        "are taken over, at random and the same for all nets; null: all",
+    )
 
     @model_validator(mode="after")
     def _tighter_bounds_are_of_the_2_norm(self) -> Self:
@@ -221,9 +226,9 @@ class PlainSetup(Section):
     seeds: Count = Field(description="independent initialisations per width, trained side by side")
     training: Training
     bounds: Bounds
-    threshold_width: Count = Field(
+    threshold_width: Count | Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         description="width at which parameters equal training points (times classes, for the squared "
-        "error), drawn as a vertical line"
+        "error), between two if need be, drawn as a vertical line"
     )
 
     @field_validator("widths", "noises")

@@ -15,6 +15,9 @@ from pipeline.statistics.intervals import Interval
 NEAR = 1.5
 """A width stands for one that it is at most this factor away from."""
 
+FITTED = 0.01
+"""Nets with this training error or less, on average over seeds, fit their labels."""
+
 WHERE_UNTESTED = (
     "no width is near the ends of the flanks, or fewer than half of the runs on the wide flank reach "
     "the stop or a training error of zero (narrow nets have too few parameters to, however long)"
@@ -32,6 +35,20 @@ def fall_on_flanks(data: pd.DataFrame, name: str, threshold: float, factor: floa
     rows = beside_threshold(data[np.isfinite(data[name])], threshold, factor)
     _refuse_untrained(rows, name)
     return hump(rows, "width", name)
+
+
+def that_fit(rows: pd.DataFrame, x: str) -> list[float]:
+    """The values of ``x``, in order, at which nets fit their labels."""
+    errors = rows.groupby(x)["train_error"].mean()
+    return sorted(errors.index[errors <= FITTED])
+
+
+def narrowest_that_fits(rows: pd.DataFrame) -> float:
+    """The least width at which nets fit their labels. Raises :class:`UntestedError` where none does."""
+    fitting = that_fit(rows, "width")
+    if not fitting:
+        raise UntestedError("no width fits the labels")
+    return fitting[0]
 
 
 def beside_threshold(data: pd.DataFrame, threshold: float, factor: float) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from nets import parts
 from nets.training.initialisation import with_state
-from nets.training.points import Points, training_subset
+from nets.training.points import Points, as_inputs, training_subset
 from pipeline.config.training import Model, Training
 from pipeline.provenance.files import read_tensors, tensors_one_by_one
 from pipeline.runs import paths
@@ -58,7 +58,8 @@ class Run(BaseModel):
         """The points that it was trained on, with their noisy labels, or the ``test`` points."""
         labels, _ = read_tensors(self.labels)
         points = Points(arrays[f"x_{part}"], labels[f"y_{part}"])
-        return training_subset(points, self.training_points) if part == "train" else points
+        chosen = training_subset(points, self.training_points) if part == "train" else points
+        return Points(as_inputs(chosen.x), chosen.y)
 
     def every_checkpoint(self) -> Iterator[Checkpoint]:
         """All that was kept, by seed and epoch."""
