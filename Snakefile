@@ -27,6 +27,7 @@ SETUP = prepare_workflow(workflow, config)
 
 wildcard_constraints:
     dataset=r"[a-z0-9_]+",
+    published=r"[a-z0-9_]+",
     training="|".join(SETUP.trainings),
     study="|".join(SETUP.studies),
     kind=r"[a-z_]+",

@@ -1,8 +1,10 @@
 """Data and labels.
 
-REQUIRED INPUTS: none (MNIST-1D comes out of its generator; nothing is downloaded)
+REQUIRED INPUTS: none (MNIST-1D comes out of its generator; the files of other data sets are looked
+for in data_root and results/raw, and downloaded if they are in neither)
 
 OUTPUTS:
+    results/raw/{published}/files.json                                   which published file lies where
     results/data/{dataset}/arrays.safetensors                            x_train y_train x_test y_test
     results/data/{dataset}/manifest.json                                 source, shapes, checksums
     results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors   noisy y_train, y_test
@@ -12,7 +14,37 @@ them again.
 """
 
 
+rule download:
+    output:
+        files="results/raw/{published}/files.json",
+    log:
+        "logs/download/{published}.log",
+    benchmark:
+        "benchmarks/runs/download/{published}.tsv"
+    # before all training, which waits for it
+    priority: 10**12
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    resources:
+        # resources, because a change of them rebuilds nothing
+        data_root=SETUP.config.top.data_root or "",
+        mirror=SETUP.config.top.mirror or "",
+        progress_every=str(SETUP.config.top.progress_every),
+    params:
+        content=lambda w: SETUP.published_identity(w.published),
+    message:
+        "Looking for the published files of {wildcards.published}, downloading what is missing"
+    shell:
+        "python scripts/download.py --published {wildcards.published} --data-root={resources.data_root:q} "
+        "--mirror={resources.mirror:q} --progress-every {resources.progress_every} "
+        "--output {output.files:q} --log {log:q}"
+
+
 rule prepare_data:
+    input:
+        # checked by checksum whenever they are read: where they lie makes no data anew
+        files=ancient(lambda w: SETUP.published_files(w.dataset)),
     output:
         arrays="results/data/{dataset}/arrays.safetensors",
         manifest="results/data/{dataset}/manifest.json",
@@ -30,7 +62,7 @@ rule prepare_data:
     message:
         "Preparing {wildcards.dataset}"
     shell:
-        "python scripts/prepare_data.py --dataset {wildcards.dataset} "
+        "python scripts/prepare_data.py --dataset {wildcards.dataset} --files {input.files:q} "
         "--arrays {output.arrays:q} --manifest {output.manifest:q} --log {log:q}"
 
 

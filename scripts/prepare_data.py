@@ -4,15 +4,25 @@ import argparse
 from pathlib import Path
 
 from nets import parts
-from nets.dataset import DataSet
-from pipeline.jobs.command import run
+from nets.dataset import Arrays, DataSet
+from pipeline.downloads.records import reader
+from pipeline.jobs.command import CommandError, run
 from pipeline.provenance.files import sha256, write_arrays, write_json
+
+
+def _prepare(dataset: DataSet, name: str, files: Path | None) -> Arrays:
+    if dataset.published is None:
+        return dataset.prepare(name)
+    if files is None:
+        raise CommandError(f"{name} is made of published files; say where they lie with --files")
+    return dataset.prepare(name, reader(files, dataset.published))
 
 
 def main(arguments: argparse.Namespace) -> None:
     """Write the arrays as safetensors and a manifest beside them."""
     dataset: DataSet = parts.load("data", arguments.dataset).DATASET
-    arrays = dataset.prepare(arguments.dataset).named()
+    made = _prepare(dataset, arguments.dataset, arguments.files)
+    arrays = made.named()
     write_arrays(arguments.arrays, arrays, {"classes": dataset.classes})
     write_json(
         arguments.manifest,
@@ -23,7 +33,7 @@ def main(arguments: argparse.Namespace) -> None:
             "arrays": {
                 name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()
             },
-            "sha256 of the arrays": dataset.sha256,
+            "sha256 of the arrays": dataset.sha256 or made.sha256(),
             "sha256 of the file": sha256(arguments.arrays),
         },
     )
@@ -32,6 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--dataset", required=True, choices=parts.names("data"))
+    parser.add_argument("--files", type=Path, nargs="?", help="files.json of the published files")
     parser.add_argument("--arrays", type=Path, required=True, help="output: safetensors")
     parser.add_argument("--manifest", type=Path, required=True, help="output: JSON")
     run(parser, main)

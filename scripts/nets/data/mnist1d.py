@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 
-from nets.dataset import Arrays, DataSet
+from nets.dataset import Arrays, DataSet, Read
 
 
-def _build() -> Arrays:
+def _build(_: Read) -> Arrays:
     # the package pulls in requests and matplotlib, which nothing else here needs
     from mnist1d.data import get_dataset_args, make_dataset
 

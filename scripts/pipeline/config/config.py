@@ -9,8 +9,9 @@ all mistakes are told at once. Nothing heavy is imported here: the Snakefile doe
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from nets.settings import NonNegative, PositiveFloat, Section
 from pipeline.config.layers import leaves
@@ -44,9 +45,30 @@ class TopLevel(Section):
     simulations: Annotated[int, Field(ge=1, le=10_000)] = Field(
         description="simulated tables for the coverage and errors of each claim; smoke makes 4 at most"
     )
+    data_root: str | None = Field(
+        None,
+        description="a folder where published files of data sets may lie, loose, by data set or as "
+        "torchvision has them; what is missing is added to it; null: the environment variable DATA_ROOT",
+    )
+    mirror: str | None = Field(
+        None,
+        description="an address that is asked for published files before all others, as "
+        "MIRROR/mnist/train-images-idx3-ubyte.gz",
+    )
     overrides: dict[str, Any] = Field(
         {}, description="what to change in set-ups: NAME.SCALE.KEY: value, dotted or nested"
     )
+
+    @field_validator("mirror")
+    @classmethod
+    def _is_an_address(cls, mirror: str | None) -> str | None:
+        split = urlsplit(mirror or "http://nowhere")
+        if split.scheme not in ("http", "https") or not split.netloc:
+            raise ValueError(
+                f"{mirror!r} is no address; write http://HOST/FOLDER or https://HOST/FOLDER, "
+                "and name a folder on this machine by data_root"
+            )
+        return mirror
 
 
 @dataclass(frozen=True)

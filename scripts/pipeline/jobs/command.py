@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from nets.dataset import ChecksumError
+from nets.dataset import DataError
 from pipeline.jobs.progress import LOG, start_logging
 from pipeline.provenance.files import DamagedFileError, OutputError
 
@@ -15,7 +15,7 @@ class CommandError(RuntimeError):
     """A job cannot go on, for a reason that its message explains."""
 
 
-_EXPLAINED = (ChecksumError, CommandError, DamagedFileError, OutputError)
+_EXPLAINED = (CommandError, DataError, DamagedFileError, OutputError)
 
 
 def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:

@@ -72,7 +72,7 @@ class Progress:
             _mean([run.last.mean_loss(net) for net in range(len(run.last.loss))]),
             _mean(run.last.gradient_norm),
             f"{speed * run.updates_per_epoch:,.0f}",
-            _clock(left),
+            clock(left),
         )
 
 
@@ -80,7 +80,8 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

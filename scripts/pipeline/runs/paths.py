@@ -24,6 +24,11 @@ def arrays(dataset: str) -> str:
     return f"results/data/{dataset}/arrays.safetensors"
 
 
+def published_files(folder: str) -> str:
+    """Where each of the published files lies that a data set is made of."""
+    return f"results/raw/{folder}/files.json"
+
+
 def labels(dataset: str, kind: str, seed: int, percent: int) -> str:
     """Labels with noise."""
     return f"results/labels/{dataset}/{kind}~{seed}/noise~{percent}/labels.safetensors"

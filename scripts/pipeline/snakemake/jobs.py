@@ -11,10 +11,15 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from snakemake.exceptions import WorkflowError
+
 from nets import parts
+from nets.dataset import DataSet
 from pipeline.config.config import Config
+from pipeline.config.errors import nearest
 from pipeline.config.rooms import SCRIPTS
 from pipeline.config.training import BoundsJob, TrainingJob, chain_modules, identity
+from pipeline.downloads.records import all_published
 from pipeline.provenance.fingerprint import fingerprint, reachable
 from pipeline.runs import paths
 from pipeline.runs.catalogue import Catalogue
@@ -51,7 +56,23 @@ class Jobs:
 
     def data_identity(self, *names: str) -> str:
         """What prepared arrays must contain, by checksum, however they came about."""
-        return " ".join(_checksum(name) for name in sorted(set(names)))
+        return " ".join(_checksum(self.scripts, name) for name in sorted(set(names)))
+
+    def published_files(self, dataset: str) -> list[str]:
+        """Where the published files lie that a data set is made of, if it is made of any."""
+        published = _dataset(dataset).published
+        return [] if published is None else [paths.published_files(published.folder)]
+
+    def published_identity(self, folder: str) -> str:
+        """What published files must contain. Raises ``WorkflowError`` for an unknown name."""
+        known = all_published()
+        if folder not in known:
+            names = ", ".join(known)
+            raise WorkflowError(
+                f"there are no published files {folder}{nearest(folder, [*known])}. "
+                f"Those to be had: {names}"
+            )
+        return known[folder].identity
 
     def labels_identity(self, training: str, noise: str) -> str:
         """What labels depend on."""
@@ -198,5 +219,16 @@ def _fingerprint(scripts: Path, command: str, modules: tuple[str, ...]) -> str:
 
 
 @cache
-def _checksum(dataset: str) -> str:
-    return str(parts.load("data", dataset).DATASET.sha256)
+def _checksum(scripts: Path, dataset: str) -> str:
+    """Of the arrays; where it is not known, of the published files and of what makes arrays of them."""
+    found = _dataset(dataset)
+    if found.sha256 is not None or found.published is None:
+        return str(found.sha256)
+    module = parts.module_name("data", dataset)
+    code = fingerprint([scripts.joinpath(*module.split(".")).with_suffix(".py")], scripts)
+    return f"{found.published.identity} {code}"
+
+
+def _dataset(name: str) -> DataSet:
+    dataset: DataSet = parts.load("data", name).DATASET
+    return dataset

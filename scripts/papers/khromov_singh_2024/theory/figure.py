@@ -182,7 +182,8 @@ def theory_follows(facts: Facts) -> Finding:
     """The term of the bound that changes, largest parameter Jacobian norm so far times path length,
     against C_lower and C_upper over the kept epochs. The rank correlation holds if its interval lies
     above 0.9; the ratio of the log-log slopes over the last tenfold of epochs holds in [0.5, 2]. The
-    term cannot fall, so that the rank correlation alone says little."""
+    term cannot fall, so that the rank correlation alone says little. Over seeds, correlations near 1
+    are skewed, which intervals from as few do not know: these cover less than they say."""
     parts = {}
     for name, found in facts["changing_term"].items():
         word, slopes = readable(name), found["ratio_of_slopes_in_the_last_tenfold"]
