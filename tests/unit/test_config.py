@@ -85,6 +85,9 @@ REGULARISED = "lipschitz_training.laptop"
         ("experiments", {}, ["lie beside their figures now", "overrides"]),
         ("overrides", 3, ["overrides"]),
         ("pathvars", {}, ["pathvars", "unknown key"]),
+        ("mirror", "/data", ["'/data' is no address", "https://HOST/FOLDER", "data_root"]),
+        ("mirror", "ftp://host/data", ["is no address"]),
+        ("data_root", 3, ["3 is not a text"]),
     ],
 )
 def test_mistakes_are_explained(path, value, words):

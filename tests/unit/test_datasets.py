@@ -36,7 +36,7 @@ def test_generator_leaves_global_random_states_alone(mnist1d):
 
 def test_other_numbers_are_refused(mnist1d):
     changed = dataclasses.replace(mnist1d, x_test=mnist1d.x_test + np.float32(1e-7))
-    wrong = dataclasses.replace(DATASET, build=lambda: changed)
+    wrong = dataclasses.replace(DATASET, build=lambda read: changed)
     with pytest.raises(ChecksumError, match=r"mnist1d .*requirements\.txt"):
         wrong.prepare("mnist1d")
 

@@ -7,6 +7,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from nets import parts
 from nets.dataset import ChecksumError, DataSet, FormatError, Published, PublishedFile, Read
 from pipeline.jobs.command import CommandError
 from pipeline.provenance.files import write_json
+from pipeline.runs.paths import published_files
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
@@ -62,6 +64,18 @@ def read_records(path: Path) -> dict[str, Record]:
         raise CommandError(
             f"{path} cannot be read ({error}); delete it to have it made again"
         ) from error
+
+
+def forget_lost_files(folder: Path) -> None:
+    """Remove each ``files.json`` that names a file which is no longer there, to have it made again."""
+    for path in folder.glob(published_files("*")):
+        try:
+            lost = any(not (folder / one.path).exists() for one in read_records(path).values())
+        except CommandError:
+            lost = True
+        if lost:
+            with suppress(OSError):
+                path.unlink()
 
 
 class Reader:

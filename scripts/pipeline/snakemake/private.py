@@ -30,7 +30,7 @@ METADATA = Path(".snakemake") / "metadata"
 """Where Snakemake keeps a JSON file for each result, with the inputs that it was made from."""
 
 
-_REMADE = ("results/data/", "results/labels/")
+_REMADE = ("results/raw/", "results/data/", "results/labels/")
 
 
 def strike_missing_inputs(folder: Path) -> None:

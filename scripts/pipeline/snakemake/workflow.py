@@ -12,7 +12,8 @@ from snakemake.shell import shell
 
 from pipeline.config.errors import ConfigError
 from pipeline.config.layers import Location, expand
-from pipeline.config.loading import COMMAND_LINE, load_config
+from pipeline.config.loading import COMMAND_LINE, Where, load_config
+from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.private import strike_missing_inputs
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
@@ -31,12 +32,24 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
+        _check_data_root(config.top.data_root, _Sources(workflow))
+        forget_lost_files(Path.cwd())
         remove_stale_locks(Path.cwd())
         strike_missing_inputs(Path.cwd())
     if not workflow.deployment_settings.deployment_method:
         # jobs run in the environment that snakemake itself was started from, activated or not
         shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
     return setup
+
+
+def _check_data_root(data_root: str | None, where: Where) -> None:
+    """Not among the settings: a job on a node of a cluster does without the folder."""
+    if data_root is not None and not Path(data_root).expanduser().is_dir():
+        mistake = (
+            f"{where(('data_root',))}: data_root: {data_root!r} is not a folder; name a folder "
+            "where published files of data sets lie or are to lie, or null"
+        )
+        raise WorkflowError(str(ConfigError([mistake])))
 
 
 class _Sources:
