@@ -12,7 +12,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures tables claims test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -22,8 +22,11 @@ help: ## print what can be made
 
 environment: $(VENV)/.complete ## make the Python environment .venv, and nothing else
 
-figures: $(VENV)/.complete ## make all figures
+figures: $(VENV)/.complete ## make all figures that need no images
 	$(SNAKEMAKE)
+
+figures-images: $(VENV)/.complete ## make the figures on images, which are downloaded; DATA_ROOT=DIR has them already
+	$(SNAKEMAKE) figures_images
 
 tables: $(VENV)/.complete ## make all tables for readers
 	$(SNAKEMAKE) tables
@@ -31,6 +34,10 @@ tables: $(VENV)/.complete ## make all tables for readers
 claims: $(VENV)/.complete ## judge what the papers claim, and print the verdicts
 	$(SNAKEMAKE) claims
 	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report $(SCALE)
+
+claims-images: $(VENV)/.complete ## judge the same with the claims on images
+	$(SNAKEMAKE) claims_images
+	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report --images $(SCALE)
 
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@

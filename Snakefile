@@ -37,6 +37,7 @@ wildcard_constraints:
     scale=SETUP.config.scale,
     figure=r"[a-z0-9_]+",
     table="|".join(SETUP.reader_tables),
+    claims="claims|claims_images",
 
 
 include: "rules/data.smk"
@@ -55,4 +56,9 @@ onstart:
 rule figures:
     default_target: True
     input:
-        expand("figures/{figure}.pdf", figure=SETUP.figures),
+        expand("figures/{figure}.pdf", figure=SETUP.figures_made_here),
+
+
+rule figures_images:
+    input:
+        expand("figures/{figure}.pdf", figure=SETUP.figures_of_images),

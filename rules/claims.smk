@@ -7,6 +7,7 @@ OUTPUTS:
     results/{scale}/tables/{table}.json   where it comes from
     results/{scale}/simulated/{figure}.json.gz   what other seeds might have given
     results/{scale}/claims.csv, .md       a row per claim: estimate, interval, verdict, rule, figure
+    results/{scale}/claims_images.csv, .md       the same with the claims on images
 """
 
 
@@ -68,26 +69,26 @@ rule simulate:
 
 rule judge_claims:
     input:
-        facts=SETUP.all_facts,
-        simulated=SETUP.all_simulated,
+        facts=lambda w: SETUP.facts_of(w.claims),
+        simulated=lambda w: SETUP.simulated_of(w.claims),
     output:
         claims=report(
-            "results/{scale}/claims.csv",
+            "results/{scale}/{claims}.csv",
             caption="../docs/report/claims.rst",
             category="Claims",
-            labels={"scale": "{scale}"},
+            labels={"table": "{claims}", "scale": "{scale}"},
         ),
-        markdown="results/{scale}/claims.md",
+        markdown="results/{scale}/{claims}.md",
     log:
-        "logs/judge_claims/{scale}.log",
+        "logs/judge_claims/{scale}/{claims}.log",
     benchmark:
-        "benchmarks/runs/judge_claims/{scale}.tsv"
+        "benchmarks/runs/judge_claims/{scale}/{claims}.tsv"
     localrule: True
     conda:
         "../envs/environment.yaml"
     params:
-        sources=SETUP.claim_sources,
-        code=lambda w: SETUP.claims_code,
+        sources=lambda w: SETUP.claim_sources(w.claims),
+        code=lambda w: SETUP.claims_code(w.claims),
     message:
         "Judging the papers' claims"
     shell:
@@ -108,3 +109,8 @@ rule tables:
 rule claims:
     input:
         f"results/{SETUP.config.scale}/claims.csv",
+
+
+rule claims_images:
+    input:
+        f"results/{SETUP.config.scale}/claims_images.csv",

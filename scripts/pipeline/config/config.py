@@ -55,6 +55,11 @@ class TopLevel(Section):
         description="an address that is asked for published files before all others, as "
         "MIRROR/mnist/train-images-idx3-ubyte.gz",
     )
+    without: tuple[str, ...] = Field(
+        (),
+        description="published data, such as cifar100, that are not to be had: the targets figures_images "
+        "and claims_images leave out what needs them",
+    )
     overrides: dict[str, Any] = Field(
         {}, description="what to change in set-ups: NAME.SCALE.KEY: value, dotted or nested"
     )

@@ -60,8 +60,12 @@ class Jobs:
 
     def published_files(self, dataset: str) -> list[str]:
         """Where the published files lie that a data set is made of, if it is made of any."""
+        return [paths.published_files(folder) for folder in self.published_folders(dataset)]
+
+    def published_folders(self, dataset: str) -> list[str]:
+        """The folder of its published files, if it is made of any."""
         published = _dataset(dataset).published
-        return [] if published is None else [paths.published_files(published.folder)]
+        return [] if published is None else [published.folder]
 
     def published_identity(self, folder: str) -> str:
         """What published files must contain. Raises ``WorkflowError`` for an unknown name."""

@@ -16,6 +16,9 @@ from pipeline.snakemake.jobs import Jobs
 
 _EPOCHS = "_epochs"
 
+IMAGES = "claims_images"
+"""The table of claims that has those on images too."""
+
 
 @dataclass(frozen=True)
 class WorkflowSetup(Jobs):
@@ -25,6 +28,27 @@ class WorkflowSetup(Jobs):
     def figures(self) -> list[str]:
         """Names of all figure targets."""
         return self.config.figures
+
+    @property
+    def figures_made_here(self) -> list[str]:
+        """Names of the figures that need nothing published: their data come out of a generator."""
+        return [name for name in self.figures if not self.published_for(name)]
+
+    @property
+    def figures_of_images(self) -> list[str]:
+        """Names of the others, without those whose data are not to be had."""
+        without = set(self.config.top.without)
+        return [name for name in self.figures if (data := self.published_for(name)) and not data & without]
+
+    def published_for(self, name: str) -> set[str]:
+        """Folders of the published files that a figure, or a table for readers, needs."""
+        used: set[str] = set()
+        for source in self._sources(name):
+            if source in self.config.studies:
+                used |= set(self.study_data(source))
+            else:
+                used |= {self.config.setup(variant).dataset for variant in self.config.variants(source)}
+        return {folder for dataset in used for folder in self.published_folders(dataset)}
 
     @property
     def reader_tables(self) -> list[str]:
@@ -52,21 +76,25 @@ class WorkflowSetup(Jobs):
         """The tidy tables that a figure, or a table for readers, is made from."""
         return [paths.table(self.config.scale, table) for table in self.room(name).tables]
 
-    @property
-    def all_facts(self) -> list[str]:
-        """The facts of every figure and table for readers."""
-        names = sorted([*self.figures, *self.reader_tables])
-        return [paths.facts(self.config.scale, name) for name in names]
+    def judged(self, table: str) -> list[str]:
+        """The figures and tables for readers whose facts a table of claims judges.
 
-    @property
-    def all_simulated(self) -> list[str]:
-        """The facts on simulated tables of every figure and table for readers."""
-        names = sorted([*self.figures, *self.reader_tables])
-        return [paths.simulated(self.config.scale, name) for name in names]
+        ``claims`` has those that need nothing published, and ``claims_images`` all.
+        """
+        images = self.figures_of_images if table == IMAGES else []
+        return sorted([*self.figures_made_here, *images, *self.reader_tables])
 
-    def _claim_sources(self) -> list[dict[str, str]]:
+    def facts_of(self, table: str) -> list[str]:
+        """The facts that a table of claims judges."""
+        return [paths.facts(self.config.scale, name) for name in self.judged(table)]
+
+    def simulated_of(self, table: str) -> list[str]:
+        """The same on simulated tables."""
+        return [paths.simulated(self.config.scale, name) for name in self.judged(table)]
+
+    def _claim_sources(self, table: str) -> list[dict[str, str]]:
         found = []
-        for name in sorted([*self.figures, *self.reader_tables]):
+        for name in self.judged(table):
             room = self.config.rooms[name]
             source = self.config.papers[room.paper].source
             found.append({"module": room.drawing, "figure": name, "source": source})
@@ -76,15 +104,13 @@ class WorkflowSetup(Jobs):
                 found.append({"module": module, "figure": "", "source": about.source})
         return found
 
-    @property
-    def claim_sources(self) -> str:
+    def claim_sources(self, table: str) -> str:
         """Modules with claims, figures whose facts they judge, and whose claims they are, as JSON."""
-        return json.dumps(self._claim_sources())
+        return json.dumps(self._claim_sources(table))
 
-    @property
-    def claims_code(self) -> str:
-        """Fingerprint of all claims."""
-        return self.code("judge_claims", [one["module"] for one in self._claim_sources()])
+    def claims_code(self, table: str) -> str:
+        """Fingerprint of all claims of a table."""
+        return self.code("judge_claims", [one["module"] for one in self._claim_sources(table)])
 
     def figure_caption(self, figure: str) -> str:
         """Caption of a figure in the report, with the scale it is drawn at."""

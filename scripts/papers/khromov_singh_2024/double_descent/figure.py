@@ -3,12 +3,11 @@
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, combine, judge_fact
+from pipeline.claims.double_descent import STATEMENT, parts
+from pipeline.claims.findings import Finding, combine
 from pipeline.figures.flanks import WHERE_UNTESTED
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.figures.width import (
-    JUDGED,
-    LEAST_FALL,
     LOSSES,
     double_descent_facts,
     draw_double_descent,
@@ -29,7 +28,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 
 @claim(
     "C10",
-    "All bounds have a double descent in width, with the test loss's peak at the threshold",
+    STATEMENT,
     reported="expected peaks at width 80 (cross-entropy) and 800 (squared error)",
     unit="smaller relative fall from the peak of C_lower, cross-entropy",
     figures=tuple(LOSSES),
@@ -50,16 +49,5 @@ def double_descent(cross_entropy: Facts, squared_error: Facts) -> Finding:
     the smaller fall above 0.05). Place, where there is a height: the interval of the peak over the
     width with as many parameters as points (times outputs, for the squared error), and over the peak of
     the test loss, lies in [1/2, 2]."""
-    parts = {}
-    for facts, loss in zip((cross_entropy, squared_error), LOSSES.values(), strict=True):
-        for bound, word in JUDGED.items():
-            height = judge_fact(facts["fall_on_both_flanks"][bound], least=LEAST_FALL)
-            places = {
-                f"place of {word}, {loss}": facts["peak_over_threshold"][bound],
-                f"{word}, {loss}, beside the test loss": facts["peak_over_that_of_the_test_loss"][bound],
-            }
-            parts[f"height of {word}, {loss}"] = height
-            for name, place in places.items():
-                untested = height.verdict == "not tested"
-                parts[name] = height if untested else judge_fact(place, 0.5, 2)
-    return combine(parts)
+    by_loss = zip((cross_entropy, squared_error), LOSSES.values(), strict=True)
+    return combine({k: v for facts, loss in by_loss for k, v in parts(facts, f", {loss}").items()})
