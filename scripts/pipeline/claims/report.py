@@ -1,10 +1,10 @@
 """The table of all claims: as a frame, in Markdown and as plain text.
 
-python -m pipeline.claims.report [SCALE]   prints results/SCALE/claims.csv
+python -m pipeline.claims.report [--images] [SCALE]   prints results/SCALE/claims.csv
 """
 
+import argparse
 import math
-import sys
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -190,7 +190,7 @@ def plain(claims: pd.DataFrame, scale: str) -> str:
         lines += ["", str(source), ""]
         for _, row in rows.iterrows():
             lines += textwrap.wrap(
-                f"{row['claim']:4}{row['verdict'].upper()}: {row['statement']}.",
+                f"{row['claim']:3} {row['verdict'].upper()}: {row['statement']}.",
                 width=100,
                 subsequent_indent="    ",
             )
@@ -290,11 +290,16 @@ def _number(row: "pd.Series[float]") -> str:
 def main() -> None:
     """Print the claims of the scale on the command line, or of the one that config.yaml names."""
     default = yaml.safe_load((ROOT / "config.yaml").read_text())["scale"]
-    scale = sys.argv[1] if len(sys.argv) > 1 else default
-    path = ROOT / "results" / scale / "claims.csv"
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("scale", nargs="?", default=default)
+    parser.add_argument("--images", action="store_true", help="with the claims on images")
+    arguments = parser.parse_args()
+    table = "claims_images" if arguments.images else "claims"
+    path = ROOT / "results" / arguments.scale / f"{table}.csv"
     if not path.exists():
-        raise SystemExit(f"{path} is missing; make it with: make claims SCALE={scale}")
-    print(plain(read_claims(path), scale))
+        target = table.replace("_", "-")
+        raise SystemExit(f"{path} is missing; make it with: make {target} SCALE={arguments.scale}")
+    print(plain(read_claims(path), arguments.scale))
 
 
 if __name__ == "__main__":

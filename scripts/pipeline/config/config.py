@@ -57,8 +57,8 @@ class TopLevel(Section):
     )
     without: tuple[str, ...] = Field(
         (),
-        description="published data, such as cifar100, that are not to be had: the targets figures_images "
-        "and claims_images leave out what needs them",
+        description="published data, such as cifar100, that are not to be had: the targets "
+        "figures_images and claims_images leave out what needs them",
     )
     overrides: dict[str, Any] = Field(
         {}, description="what to change in set-ups: NAME.SCALE.KEY: value, dotted or nested"

@@ -38,7 +38,9 @@ class WorkflowSetup(Jobs):
     def figures_of_images(self) -> list[str]:
         """Names of the others, without those whose data are not to be had."""
         without = set(self.config.top.without)
-        return [name for name in self.figures if (data := self.published_for(name)) and not data & without]
+        return [
+            name for name in self.figures if (data := self.published_for(name)) and not data & without
+        ]
 
     def published_for(self, name: str) -> set[str]:
         """Folders of the published files that a figure, or a table for readers, needs."""
