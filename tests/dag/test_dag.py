@@ -55,7 +55,9 @@ def test_another_width_is_two_more_jobs(project, monkeypatch):
 
 
 def test_all_figures_are_the_default(project, monkeypatch):
-    jobs = count(build(project, monkeypatch, targets=("figures", "tables"), scale="smoke"))
+    jobs = count(
+        build(project, monkeypatch, targets=("figures", "figures_images", "tables"), scale="smoke")
+    )
     rooms = {path.parent.name for path in project.folder.glob("scripts/papers/*/*/figure.yaml")}
     tables = {path.parent.name for path in project.folder.glob("scripts/papers/*/*/table.yaml")}
     studies = list(project.folder.glob("scripts/papers/*/*/study.py"))
@@ -110,8 +112,30 @@ def test_figures_that_need_the_same_net_share_it(project, monkeypatch):
     assert "results/laptop/double_descent/noise~0/width~256/run.json" in depth
 
 
+def test_figures_are_made_without_downloads_but_those_of_images(project, monkeypatch):
+    jobs = count(build(project, monkeypatch, ("figures", "tables", "claims"), scale="smoke"))
+    assert "download" not in jobs
+    images = build(project, monkeypatch, ("figures_images",), scale="smoke")
+    drawn = {job.wildcards.figure for job in images.dag.jobs if job.rule.name == "draw"}
+    assert {"cnn_cifar10", "cnn_mnist", "cnn_cifar100", "label_noise_cnn"} <= drawn
+    assert "double_descent" not in drawn
+    assert count(images)["download"] == 3
+
+
+def test_images_that_are_not_to_be_had_are_left_out(project, monkeypatch):
+    workflow = build(project, monkeypatch, ("claims_images",), scale="smoke", without=["cifar100"])
+    assert count(workflow)["download"] == 2
+    judged = {
+        str(file) for job in workflow.dag.jobs if job.rule.name == "judge_claims" for file in job.input
+    }
+    assert "results/smoke/facts/cnn_mnist.json" in judged
+    assert "results/smoke/facts/cnn_cifar100.json" not in judged
+
+
 def test_every_run_of_every_figure_is_trained_once(project, monkeypatch):
-    workflow = build(project, monkeypatch, ("figures", "tables", "claims"), scale="laptop")
+    workflow = build(
+        project, monkeypatch, ("figures", "figures_images", "tables", "claims"), scale="laptop"
+    )
     settings = [
         (job.params.settings, str(job.input.labels), job.wildcards.width)
         for job in workflow.dag.jobs

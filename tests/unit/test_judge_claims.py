@@ -11,14 +11,16 @@ from tests.conftest import ROOT
 
 import judge_claims
 from pipeline.claims import report
-from pipeline.claims.claim import import_claims
+from pipeline.claims.claim import Again, Claim, import_claims, order
 from pipeline.config.loading import load_config
 from pipeline.jobs.command import CommandError
 from pipeline.snakemake.setup import WorkflowSetup
 
 SETUP = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
-SOURCES = json.loads(SETUP.claim_sources)
-ALL = [(source, one) for source in SOURCES for one in import_claims(source["module"])]
+SOURCES = json.loads(SETUP.claim_sources("claims_images"))
+FOUND = [(source, one) for source in SOURCES for one in import_claims(source["module"])]
+CLAIMS = {one.name: one for _, one in FOUND if isinstance(one, Claim)}
+ALL = [(source, one if isinstance(one, Claim) else one.of(CLAIMS[one.claim])) for source, one in FOUND]
 
 INSTANCES = {
     "verdicts": [
@@ -75,7 +77,7 @@ def judged(tmp_path):
 
 
 def test_the_papers_claims_are_all_there_once_and_in_order():
-    names = sorted((one.name for _, one in ALL), key=lambda name: (name[0], int(name[1:])))
+    names = sorted((name for name in CLAIMS if " " not in name), key=order)
     assert names == [*(f"C{i}" for i in range(1, 32)), *(f"N{i}" for i in range(1, 12))]
     for source, one in ALL:
         assert one.statement
@@ -133,6 +135,28 @@ def test_plain_text_fits_a_terminal(judged):
 def test_two_claims_of_one_name_are_refused(judged, monkeypatch):
     monkeypatch.setattr(report, "import_claims", lambda module: import_claims(SOURCES[0]["module"])[:1])
     with pytest.raises(CommandError, match=r"two claims are called \w+: in papers\."):
+        judged()
+
+
+def test_claims_on_images_stand_behind_those_that_they_repeat(judged):
+    claims, _ = judged()
+    rows = claims.set_index("claim")
+    assert rows.loc["C14 CIFAR-10", "rule"] == rows.loc["C14", "rule"]
+    assert rows.loc["C14 CIFAR-10", "figure"] == "label_noise_cnn"
+    names = [name for name in claims["claim"] if name.split()[0] in ("C13", "C14", "C15")]
+    assert names == ["C13", "C14", "C14 CIFAR-10", "C15", "C15 CIFAR-10"]
+
+
+def test_the_other_table_has_no_claims_on_images():
+    sources = json.loads(SETUP.claim_sources("claims"))
+    names = {one.name for source in sources for one in import_claims(source["module"])}
+    assert names == {name for name in CLAIMS if " " not in name}
+
+
+def test_no_claim_is_judged_again_that_is_not_there(judged, monkeypatch):
+    unknown = Again("C99", on="CIFAR-10", reported="", since="2026-11-28")
+    monkeypatch.setattr(report, "import_claims", lambda module: [unknown] if "depth" in module else [])
+    with pytest.raises(CommandError, match=r"C99 is to be judged again on CIFAR-10, and there is no"):
         judged()
 
 
