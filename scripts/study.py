@@ -10,6 +10,7 @@ import torch
 
 from pipeline.jobs.command import CommandError, run
 from pipeline.jobs.resume import only_writer
+from pipeline.measuring.arrays import together
 from pipeline.provenance.files import read_tensors, write_text
 from pipeline.runs.run import Run
 
@@ -19,9 +20,7 @@ def main(arguments: argparse.Namespace) -> None:
     with only_writer(arguments.table):
         torch.set_num_threads(arguments.threads)
         module = importlib.import_module(arguments.module)
-        arrays = {}
-        for path in arguments.arrays:
-            arrays |= read_tensors(path)[0]
+        arrays = together({path.parent.name: read_tensors(path)[0] for path in arguments.arrays})
         runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
         settings = module.Settings.model_validate_json(arguments.settings)
         table = module.study(settings, arrays, *([runs] if runs else []))

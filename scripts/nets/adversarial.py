@@ -7,6 +7,7 @@ S3.2 (the bounds at attacked points, table S6).
 import copy
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from nets.training.loss import loss_named
 
 StepSize = float | Callable[[int], float]
 Box = tuple[float, float]
+Projection = Callable[[Tensor, Tensor, float, Box | None, float], Tensor]
+"""From points, centers, radius, box and ``ord`` of the ball to where the points are put."""
 
 
 def attack(
@@ -35,6 +38,7 @@ def attack(
     generator: torch.Generator | None = None,
     start_noise: float = 0.0,
     batch_size: int | None = None,
+    projection: Projection | None = None,
 ) -> Tensor:
     """Points close to ``x`` where the loss is large, by projected gradient ascent.
 
@@ -64,12 +68,14 @@ def attack(
         Source and standard deviation of the normal noise that is added at the start.
     batch_size
         Points at a time; all when None.
+    projection
+        What puts points back that a step has led too far; :func:`project` when None.
 
     Returns
     -------
     Tensor
         For each point the iterate of largest loss, the point itself included, (n, *input) in the
-        dtype of ``x``. Distances, when taken in float64, are at most ``radius``.
+        dtype of ``x``. Distances, when taken in float64, are at most ``radius`` with :func:`project`.
 
     Raises
     ------
@@ -80,7 +86,7 @@ def attack(
     if start_noise and generator is None:
         raise ValueError("start_noise needs a generator, which keeps the attack repeatable")
     sizes = [float(step_size(step) if callable(step_size) else step_size) for step in range(steps)]
-    ascent = _Ascent(model, loss, radius, box, ord)
+    ascent = _Ascent(model, loss, _Allowed(projection or project, radius, box, ord))
     batches = (values.detach().split(batch_size or len(x)) for values in (x, y))
     found = []
     for points, labels in zip(*batches, strict=True):
@@ -91,18 +97,21 @@ def attack(
     return torch.cat(found)
 
 
-def secant_lower_bound(model: nn.Module, x: Tensor, perturbed: Tensor) -> float:
+def secant_lower_bound(
+    model: nn.Module, x: Tensor, perturbed: Tensor, *, batch_size: int | None = None
+) -> float:
     """Largest ``|f(x + e) - f(x)| / |e|`` (2-norms) over pairs of rows of ``x`` and ``perturbed``.
 
     Both are (n, *input); rows without a difference are left out, and 0 is returned if there are no
-    others. In float64, as :func:`lipbounds.bounds.pairwise.pairwise_lower_bound`. Source: Khromov &
-    Singh, ICLR 2024, appendix S3.2.
+    others. In float64, as :func:`lipbounds.bounds.pairwise.pairwise_lower_bound`, ``batch_size`` rows
+    at a time or all. Source: Khromov & Singh, ICLR 2024, appendix S3.2.
 
     Raises ValueError for different shapes.
     """
     if x.shape != perturbed.shape or x.dim() < 2:
         raise ValueError(f"x and perturbed must be (n, *input), not {x.shape} and {perturbed.shape}")
-    change = float64_outputs(model, perturbed) - float64_outputs(model, x)
+    before, after = (float64_outputs(model, rows, batch_size=batch_size) for rows in (x, perturbed))
+    change = after - before
     way = (perturbed.detach().to(change) - x.detach().to(change)).flatten(1)
     lengths = torch.linalg.vector_norm(way, dim=1)
     slopes = torch.linalg.vector_norm(change, dim=1)[lengths > 0] / lengths[lengths > 0]
@@ -165,21 +174,61 @@ def _reaching(way: Tensor, room: Tensor, limits: Tensor) -> Tensor:
     return (rest.clamp_min(0) / free.gather(1, index).squeeze(1)).sqrt().clamp(max=1)
 
 
+def shrink_into_box(
+    points: Tensor, centers: Tensor, radius: float, box: Box | None, ord: float = 2
+) -> Tensor:
+    """What the code of Khromov & Singh does in place of :func:`project`, which is no projection.
+
+    Points are first projected on the ball. Those that then lie outside of the box are moved along the
+    line to their center, to a distance from it that follows from two others: how far they are outside
+    of the box, and how far one gets from the center in the box, at most by ``radius``, in the direction
+    in which they are outside. They need not come to lie in the box, most come closer to the center than
+    they have to, and those whose center is at the faces that they cross fall back onto it.
+
+    Source: github.com/gakhromov/lipschitz-continuity-of-nns, ``adversarial_attacks.py``.
+
+    Raises ValueError without a box, or with ``ord`` inf.
+    """
+    if box is None or ord != 2:
+        raise ValueError("the step of the authors is for a box, and a ball of the 2-norm")
+    near = project(points, centers, radius, None).flatten(1)
+    flat = centers.flatten(1)
+    outside = near - near.clamp(*box)
+    excess = torch.linalg.vector_norm(outside, dim=1, keepdim=True)
+    reached = (flat + radius * functional.normalize(outside, dim=1)).clamp(*box)
+    room = torch.linalg.vector_norm(reached - flat, dim=1, keepdim=True)
+    # of the radius the share room / (room + excess)
+    length = radius * room / (room + excess).clamp_min(torch.finfo(room.dtype).tiny)
+    moved = flat + length * functional.normalize(near - flat, dim=1)
+    return torch.where(excess > 0, moved, near).view_as(points)
+
+
+class _Allowed(NamedTuple):
+    """Where points may go, and what puts back those that have gone too far."""
+
+    projection: Projection
+    radius: float
+    box: Box | None
+    ord: float
+
+    def put_back(self, points: Tensor, centers: Tensor) -> Tensor:
+        return self.projection(points, centers, self.radius, self.box, self.ord)
+
+
 class _Ascent:
-    def __init__(self, model: nn.Module, loss: str, radius: float, box: Box | None, ord: float) -> None:
+    def __init__(self, model: nn.Module, loss: str, allowed: _Allowed) -> None:
         self._model = copy.deepcopy(model).eval().requires_grad_(False)
         self._values = loss_named(loss).values
-        self._radius, self._box, self._ord = radius, box, ord
+        self._allowed = allowed
 
     def climb(self, centers: Tensor, start: Tensor, y: Tensor, sizes: list[float]) -> Tensor:
         """The best of the centers and of all iterates, for each point."""
-        points = project(start, centers, self._radius, self._box, self._ord)
+        points = self._allowed.put_back(start, centers)
         best, largest = centers.clone(), self._losses(centers, y)
         for size in sizes:
             losses, gradients = self._with_gradients(points, y)
             best, largest = _better(points, losses, best, largest)
-            moved = points + size * self._direction(gradients)
-            points = project(moved, centers, self._radius, self._box, self._ord)
+            points = self._allowed.put_back(points + size * self._direction(gradients), centers)
         return _better(points, self._losses(points, y), best, largest)[0]
 
     def _losses(self, points: Tensor, y: Tensor) -> Tensor:
@@ -201,7 +250,7 @@ class _Ascent:
 
     def _direction(self, gradients: Tensor) -> Tensor:
         """Of norm 1 and steepest, or 0 where the gradient is."""
-        if self._ord == math.inf:
+        if self._allowed.ord == math.inf:
             return gradients.sign()
         flat = gradients.flatten(1)
         # divided by the largest first: squares of small gradients are 0 in float32

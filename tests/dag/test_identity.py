@@ -82,7 +82,7 @@ NETS = "scripts/nets/"
 PENALTIES = "scripts/nets/training/penalties/"
 DEPTH = "scripts/papers/khromov_singh_2024/depth/figure.yaml"
 MSE = {"double_descent_mse", "regularisation"}
-OTHER_FAMILIES = ("evolution_cnn", "dropout_and_decay/dropout")
+OTHER_FAMILIES = ("evolution_signals", "dropout_and_decay/dropout")
 """Trainings of nets that are not of the family fcn."""
 
 

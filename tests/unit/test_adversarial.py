@@ -4,13 +4,15 @@ import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy import optimize
 from torch import nn
 from torch.nn import functional
 
 from lipbounds.bounds import upper_bound
-from nets.adversarial import attack, project, secant_lower_bound
+from nets.adversarial import attack, project, secant_lower_bound, shrink_into_box
 from nets.models.fcn import seeded_fcn
 
 
@@ -57,6 +59,90 @@ def test_projection_is_that_of_a_convex_solver(radius, scale):
     assert torch.allclose(found, exact, atol=1e-4)
     # the solver, inside up to its tolerance, comes no closer
     assert ((found - points).norm(dim=1) <= (exact - points).norm(dim=1) + 1e-6).all()
+
+
+def by_multiplier(point, center, radius, box):
+    """The projection by the multiplier of the ball, of which scipy finds the least."""
+
+    def at(multiplier):
+        return np.clip(center + (point - center) / (1 + multiplier), *box)
+
+    def too_far(multiplier):
+        return np.linalg.norm(at(multiplier) - center) - radius
+
+    if too_far(0.0) <= 0:
+        return at(0.0)
+    return at(optimize.brentq(too_far, 0.0, np.linalg.norm(point - center) / radius, xtol=1e-14))
+
+
+@pytest.mark.parametrize("radius", [0.1, 0.5, 5.0])
+@pytest.mark.parametrize("scale", [0.002, 0.05, 3.0])
+def test_projection_of_images_is_that_of_a_root_finder(radius, scale):
+    centers = (4 * uniform(6, 3, 32, 32).double() - 1.5).clamp(0, 1)  # many at 0 or at 1
+    points = centers + scale * normal(6, 3, 32, 32, seed=1).double()
+    found = project(points, centers, radius, (0.0, 1.0))
+    for point, center, own in zip(points.numpy(), centers.numpy(), found.numpy(), strict=True):
+        exact = by_multiplier(point.ravel(), center.ravel(), radius, (0, 1))
+        assert own.ravel() == pytest.approx(exact, abs=1e-10)
+
+
+def test_projection_is_that_of_scipy_minimised():
+    centers, radius = uniform(4, 6).double(), 0.4
+    centers[0, :3] = 0.0
+    points = centers + normal(4, 6, seed=1).double()
+    found = project(points, centers, radius, (0.0, 1.0))
+    for point, center, own in zip(points.numpy(), centers.numpy(), found.numpy(), strict=True):
+        ball = {"type": "ineq", "fun": lambda v, c=center: radius**2 - np.sum((v - c) ** 2)}
+        solution = optimize.minimize(
+            lambda v, p=point: np.sum((v - p) ** 2),
+            center,
+            bounds=[(0, 1)] * 6,
+            constraints=[ball],
+            method="SLSQP",
+            options={"ftol": 1e-14, "maxiter": 500},
+        )
+        assert own == pytest.approx(solution.x, abs=1e-5)
+
+
+def test_the_step_of_the_authors_is_no_projection_on_the_box():
+    box, radius = (0.0, 1.0), 0.5
+    center = torch.tensor([[0.1, 0.5, 0.5]]).double()
+    # 0.3 along each of two axes, of which one leads 0.2 out of the box
+    point = center + torch.tensor([[-0.3, 0.3, 0.0]]).double()
+    length = radius * 0.1 / (0.1 + 0.2)  # 0.1 of room where it is 0.2 outside
+    expected = center + length * functional.normalize(point - center)
+    found = shrink_into_box(point, center, radius, box)
+    assert torch.allclose(found, expected)
+    assert found.min() < 0  # 0.1 - 0.167 / sqrt(2)
+    exact = project(point, center, radius, box)
+    assert torch.allclose(exact, torch.tensor([[0.0, 0.8, 0.5]]).double())
+    assert (exact - point).norm() < (found - point).norm()
+
+
+def test_the_step_of_the_authors_goes_back_from_faces_and_leaves_the_rest_alone():
+    box, radius = (0.0, 1.0), 0.5
+    at_face = torch.tensor([[0.0, 0.5]])
+    assert torch.equal(shrink_into_box(at_face - 0.1, at_face, radius, box), at_face)
+    inside = uniform(20, 5) * 0.2 + 0.4
+    moved = inside + 0.05 * normal(20, 5, seed=1)
+    assert torch.equal(shrink_into_box(moved, inside, radius, box), moved)
+    far = inside + 5 * functional.normalize(normal(20, 5, seed=2))
+    assert torch.allclose(shrink_into_box(far, inside, 0.1, box), project(far, inside, 0.1, None))
+    with pytest.raises(ValueError, match="box"):
+        shrink_into_box(far, inside, radius, None)
+
+
+def test_an_attack_with_the_step_of_the_authors_raises_the_loss_less():
+    model, x = seeded_fcn(0, 40, [32], 10, activation_on_output="identity"), uniform(50, 40).round()
+    y = torch.randint(10, (50,), generator=source())
+    options = {"radius": 0.5, "steps": 20, "step_size": lambda t: 0.5 * 0.9**t, "box": (0.0, 1.0)}
+    with torch.no_grad():
+        exact, theirs = (
+            functional.cross_entropy(model(attack(model, x, y, projection=way, **options)), y)
+            for way in (None, shrink_into_box)
+        )
+        clean = functional.cross_entropy(model(x), y)
+    assert clean <= theirs < exact
 
 
 @pytest.mark.parametrize("box", [None, (0.0, 1.0)])
@@ -175,6 +261,7 @@ def test_secants_skip_equal_rows_and_stay_below_upper_bounds():
     bound = secant_lower_bound(model, x, moved)
     assert bound == pytest.approx(slopes[1::2].max().item(), rel=1e-12)
     assert bound <= upper_bound(model, (40,)).value
+    assert secant_lower_bound(model, x, moved, batch_size=7) == pytest.approx(bound, rel=1e-12)
     assert secant_lower_bound(model, x, x) == 0.0
     with pytest.raises(ValueError, match="n, "):
         secant_lower_bound(model, x, x[:3])

@@ -24,7 +24,8 @@ class Claim:
     the hypothesis under which the statement is wrong, ``untested`` when the facts cannot tell.
     ``since`` is the day of the rule and its limits, ``changes`` what was changed after a run, by day.
     ``of_a_change`` says that it wants an effect, so that it is false wherever nothing has one, and
-    ``not_simulated`` why its intervals cannot be tested by simulated tables.
+    ``not_simulated`` why its intervals cannot be tested by simulated tables. ``within`` is the key of
+    the part of its own figure's facts that it is judged on, empty for all of them.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Claim:
     changes: Mapping[str, str] = field(default_factory=dict)
     of_a_change: bool = False
     not_simulated: str = ""
+    within: str = ""
 
     @property
     def explanation(self) -> str:
@@ -57,7 +59,8 @@ class Claim:
         if missing:
             raise UntestedError(f"there are no facts of {', '.join(missing)}")
         try:
-            return self.rule(*(facts[name] for name in needed))
+            own_part = {own: facts[own][self.within]} if self.within else {}
+            return self.rule(*({**facts, **own_part}[name] for name in needed))
         except KeyError as error:
             raise UntestedError(f"the facts of {', '.join(needed)} lack {error}") from None
 
@@ -136,6 +139,7 @@ class Again:
     """A claim of another room, judged once more by the same rule on the facts of this room's figure.
 
     ``claim`` is its name, ``on`` the data of this figure, which stand behind the name in the table.
+    ``within`` is the key of the part of the facts that is meant, empty for all of them, and
     ``of_a_change`` is the claim's.
     """
 
@@ -145,6 +149,7 @@ class Again:
     since: str
     changes: Mapping[str, str] = field(default_factory=dict)
     of_a_change: bool = True
+    within: str = ""
 
     @property
     def name(self) -> str:
@@ -161,6 +166,7 @@ class Again:
             also=(),
             since=self.since,
             changes=self.changes,
+            within=self.within,
         )
 
 

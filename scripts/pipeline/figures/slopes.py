@@ -21,14 +21,15 @@ def draw_slopes(
 ) -> None:
     """Lines that were fitted at ``x``; their slopes beside the paper's, from the height ``top`` down.
 
-    ``fits`` are those of :mod:`pipeline.statistics.growth`, by bound, and may be none.
+    ``fits`` are those of :mod:`pipeline.statistics.growth`, by bound; of both there may be none.
     """
     for row, name in enumerate(name for name in BOUNDS if name in fits):
         heights = fitted(fits[name], x)
         axes.plot(x, heights, color="#222222", linewidth=0.7, linestyle=(0, (2, 2)), zorder=4)
+        beside = f" (paper {papers[name]:.2f})" if name in papers else ""
         axes.text(
             *(0.02 if left else 0.98, top - 0.075 * row),
-            f"slope {fits[name]['slope']:.2f} (paper {papers[name]:.2f})".replace("-", "\u2212"),
+            f"slope {fits[name]['slope']:.2f}{beside}".replace("-", "\u2212"),
             transform=axes.transAxes,
             ha="left" if left else "right",
             fontsize=6.5,

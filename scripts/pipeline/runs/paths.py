@@ -1,5 +1,6 @@
 """Where results lie: the only place that puts paths together and takes them apart."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -32,6 +33,11 @@ def published_files(folder: str) -> str:
 def labels(dataset: str, kind: str, seed: int, percent: int) -> str:
     """Labels with noise."""
     return f"results/labels/{dataset}/{kind}~{seed}/noise~{percent}/labels.safetensors"
+
+
+def dataset_of(labels: Path) -> str:
+    """The data set of a file of :func:`labels`."""
+    return labels.parents[2].name
 
 
 def table(scale: str, name: str) -> str:

@@ -54,11 +54,19 @@ class Run(BaseModel):
             "width": self.width,
         }
 
-    def points(self, arrays: dict[str, Tensor], part: str = "train") -> Points:
-        """The points that it was trained on, with their noisy labels, or the ``test`` points."""
+    def points(self, arrays: dict[str, Tensor], part: str = "train", most: int | None = None) -> Points:
+        """The points that it was trained on, with their noisy labels, or the ``test`` points.
+
+        Of more than ``most`` these many, at random and the same on every call. Where ``arrays`` are of
+        several data sets they are called DATASET/NAME.
+        """
         labels, _ = read_tensors(self.labels)
-        points = Points(arrays[f"x_{part}"], labels[f"y_{part}"])
+        name = f"x_{part}"
+        x = arrays[name if name in arrays else f"{paths.dataset_of(self.labels)}/{name}"]
+        points = Points(x, labels[f"y_{part}"])
         chosen = training_subset(points, self.training_points) if part == "train" else points
+        if most is not None and most < len(chosen):
+            chosen = training_subset(chosen, most)
         return Points(as_inputs(chosen.x), chosen.y)
 
     def every_checkpoint(self) -> Iterator[Checkpoint]:

@@ -16,6 +16,9 @@ from pipeline.runs.run import Checkpoint, Run
 PARTS = ("train", "test")
 """The point sets: the points that a net was trained on, and the test points."""
 
+_NUMBERS = 1 << 20
+"""Of the points that are in a net at a time, so that wide nets for images fit into memory."""
+
 
 class Outcome(NamedTuple):
     """Losses, float64, and whether the class is right, at points (n,)."""
@@ -64,7 +67,8 @@ def loss_name(run: Run) -> str:
 def outcome(model: nn.Module, points: Points, loss: str) -> Outcome:
     """Loss and hit at each of the ``points``."""
     with torch.no_grad():
-        logits = model(points.x).double()
+        batches = points.x.split(max(1, _NUMBERS // points.x[0].numel()))
+        logits = torch.cat([model(batch).double() for batch in batches])
     targets = one_hot(points.y, logits.shape[1])
     losses = loss_named(loss).values(logits.T.unsqueeze(0), targets.T).squeeze(0)
     return Outcome(losses, logits.argmax(1) == points.y)

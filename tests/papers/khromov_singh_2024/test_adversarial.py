@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 
 from papers.khromov_singh_2024.adversarial import figure, study
+from pipeline.figures.attacks import attack_at_half
 from tests.papers.helpers import job_context, judged, measured_and_drawn
 from tests.papers.trained_nets import (
     SETTINGS,
@@ -78,7 +79,7 @@ def as_claimed():
 
 
 def verdict(table):
-    facts = {"over_c_lower_at_radius_near_0.5": figure.attack_at_half({ROOM: table}, CONTEXT)}
+    facts = {"over_c_lower_at_radius_near_0.5": attack_at_half(table, CONTEXT["settings"][ROOM])}
     return judged(figure.robust_to_attack, ROOM, facts)
 
 

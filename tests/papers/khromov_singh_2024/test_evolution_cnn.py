@@ -1,51 +1,51 @@
-"""Growth of the bounds of convolutional nets."""
+"""Growth of the bounds of convolutional nets on images."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from papers.khromov_singh_2024.evolution_cnn import figure as room
-from tests.papers.helpers import measured_and_drawn
-from tests.papers.training_tables import context, growing
-from tests.papers.width_tables import check_degenerate, check_one_seed, judged
+from papers.khromov_singh_2024.evolution_signals import figure as signals
+from tests.papers.helpers import job_context, measured_and_drawn
+from tests.papers.training_tables import growing
 
-CONTEXT = context("evolution_cnn")
-
-
-def nets(power=0.3, fits=100):
-    """Bounds that grow with the epoch; half of the points are wrong before ``fits``."""
-    table = growing(power=power)
-    return {"evolution_cnn_epochs": table.assign(train_error=np.where(table["epoch"] < fits, 0.5, 0.01))}
+CONTEXT = job_context("evolution_cnn", {}, scale="laptop")
 
 
-def test_slopes_are_those_of_the_epochs_at_which_the_nets_fit():
-    facts, _ = measured_and_drawn(room, nets(), CONTEXT)
-    assert facts["from"] == 100
-    assert facts["epochs_of_the_fit"] == [100, 300, 1000, 3000, 10000]
-    assert facts["slopes"]["c_lower"]["slope"] == pytest.approx(0.3, abs=0.002)
-    assert facts["slopes_of_the_paper"]["c_lower"] == 0.29
+def nets(power, fits):
+    """Of width 12, beside others that fall; half of the points are wrong before epoch ``fits``."""
+    table = growing(power=power).assign(width=12)
+    table = pd.concat([table, growing(power=-0.5).assign(width=20)], ignore_index=True)
+    return table.assign(train_error=np.where(table["epoch"] < fits, 0.5, 0.01))
 
 
-def test_growth_of_one_kind_of_nets_holds_in_part():
-    finding = judged(room, "C3", nets(), CONTEXT)
-    assert finding.verdict == "holds in part", finding
-    assert finding.part.endswith(", CNN")
-    assert finding.reason.count(": holds 0.3") + finding.reason.count(": holds 0.299") == 3
-    assert "ResNet-50: not tested (needs ImageNet)" in finding.reason
+def tables(cifar10=0.3, mnist=0.2, fits=100):
+    return {"cnn_cifar10_epochs": nets(cifar10, fits), "cnn_mnist_epochs": nets(mnist, fits)}
 
 
-def test_bounds_that_fall_speak_against_it():
-    finding = judged(room, "C3", nets(power=-0.2), CONTEXT)
-    assert finding.verdict == "does not hold", finding
+def judged(again, found):
+    claim = again.of(signals.grows_in_other_nets)
+    return claim.judged("evolution_cnn", {"evolution_cnn": found})
 
 
-@pytest.mark.parametrize("fits", [3000, 10**9])
-def test_nets_that_do_not_fit_are_not_judged(fits):
-    finding = judged(room, "C3", nets(fits=fits), CONTEXT)
-    assert finding.verdict == "not tested"
-    assert "too few values" in finding.reason
-    measured_and_drawn(room, nets(fits=fits), CONTEXT)
+def test_each_data_set_has_its_slopes_of_the_width_that_is_shown():
+    facts, drawing = measured_and_drawn(room, tables(), CONTEXT)
+    assert facts["cifar10"]["slopes"]["c_lower"]["slope"] == pytest.approx(0.3, abs=0.002)
+    assert facts["mnist"]["slopes"]["c_lower"]["slope"] == pytest.approx(0.2, abs=0.002)
+    assert {facts[name]["width"] for name in facts} == {12}
+    written = [[text.get_text() for text in axes.texts] for axes in drawing.axes[::2]]
+    assert "slope 0.30 (paper 0.29)" in written[0]
+    assert "slope 0.20" in written[1]
 
 
-def test_the_claim_needs_numbers_and_seeds():
-    check_degenerate(room, "C3", nets(), CONTEXT)
-    check_one_seed(room, "C3", nets(), CONTEXT)
+def test_each_data_set_is_judged_by_the_rule_for_itself():
+    facts = room.measure(tables(mnist=-0.2), CONTEXT)
+    assert judged(room.ON_CIFAR10, facts).verdict == "holds in part"
+    assert judged(room.ON_MNIST, facts).verdict == "does not hold"
+    assert (room.ON_CIFAR10.name, room.ON_MNIST.name) == ("C3 CIFAR-10", "C3 MNIST")
+    assert "lack 'mnist'" in judged(room.ON_MNIST, {"cifar10": facts["cifar10"]}).reason
+
+
+def test_nets_that_do_not_fit_are_drawn_and_not_judged():
+    facts, _ = measured_and_drawn(room, tables(fits=10**9), CONTEXT)
+    assert judged(room.ON_CIFAR10, facts).verdict == "not tested"

@@ -1,20 +1,14 @@
 """Draw bounds and losses at attacked points against width."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, combine, judge_fact, measured, nearest, select
+from pipeline.claims.findings import Finding, combine, judge_fact
+from pipeline.figures.attacks import attack_facts, draw_ratios, without_check
 from pipeline.figures.looks import (
-    Look,
     corner_note,
     draw_seeds,
     draw_threshold,
@@ -23,20 +17,17 @@ from pipeline.figures.looks import (
 )
 from pipeline.figures.perturbed import radius_legend, radius_looks, share_scale
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.curves import peak_location
-from pipeline.statistics.intervals import Interval
-from pipeline.statistics.perturbed import beside_clean, mean_ratio_to_clean_lower, ratios_to_clean
 
 
-def prepared(table: pd.DataFrame, context: Context) -> pd.DataFrame:
-    """The rows without those of the attack that checks the others."""
-    return table[table["steps"].isin([0, context["settings"]["adversarial"]["steps"]])]
+def _settings(context: Context) -> dict[str, Any]:
+    """Those of the study."""
+    found: dict[str, Any] = context["settings"]["adversarial"]
+    return found
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     """Bounds at attacked training points, also relative to those of the points, and losses."""
-    table = only(tables)
-    data = prepared(table, context)
+    data = without_check(only(tables), _settings(context))
     figure, grid = plt.subplots(2, 2, figsize=(6.9, 4.6), layout="constrained", sharex=True)
     bounds, ratios, train_loss, test_loss = grid.flat
     train, test = (data[data["points"] == part] for part in ("train", "test"))
@@ -45,7 +36,10 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         draw_seeds(bounds, train[train["radius"] == radius], "width", "c_lower", look)
         draw_seeds(train_loss, train[train["radius"] == radius], "width", "loss", look)
         draw_seeds(test_loss, test[test["radius"] == radius], "width", "loss", look)
-    _draw_ratios(ratios, train, looks, facts["paper"])
+    moved = [
+        (look, train[train["radius"].isin([0, radius])]) for radius, look in looks.items() if radius > 0
+    ]
+    draw_ratios(ratios, moved, facts["paper"])
     for axes in grid.flat:
         width_axis(axes, sorted(data["width"].unique()))
         draw_threshold(axes, context["settings"]["double_descent"]["threshold_width"])
@@ -65,82 +59,9 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     return figure
 
 
-def _draw_ratios(
-    axes: Axes, train: pd.DataFrame, looks: dict[float, Look], paper: Mapping[str, Sequence[float]]
-) -> None:
-    """Norms (solid) and secants (dotted) relative to the norms at the points, and the paper's ranges.
-
-    Lines are means over seeds of the ratios of single nets.
-    """
-    data = beside_clean(train)
-    for line, column in (("-", "c_lower"), (":", "c_secant")):
-        relative = data.assign(ratio=data[column] / data["c_lower_clean"])
-        for radius, own in relative.groupby("radius"):
-            look = looks[radius]
-            means = own.groupby("width")["ratio"].mean()
-            axes.plot(means.index, means, line, color=look.color, marker=look.marker)
-    for ends in paper.values():
-        axes.axhspan(*ends, color="#888888", alpha=0.25, linewidth=0, zorder=0)
-    axes.legend(
-        handles=[
-            Line2D([], [], color="#444444", label="largest Jacobian norm"),
-            Line2D([], [], color="#444444", linestyle=":", label="steepest secant"),
-            Patch(color="#888888", alpha=0.25, linewidth=0, label="ranges of the paper"),
-        ],
-        loc="lower left",
-    )
-    low, high = axes.get_ylim()
-    axes.set_ylim(low - 0.4 * (high - low), high)
-
-
 def measure(tables: Tables, context: Context) -> Facts:
     """Bounds and losses relative to those without attack, and whether the attack has converged."""
-    table = only(tables)
-    data = prepared(table, context)
-    return {
-        "relative_to_no_attack": {
-            part: ratios_to_clean(own, ("c_lower", "c_avg", "loss"))
-            for part, own in data.groupby("points")
-        },
-        "secant_over_clean": {
-            part: ratios_to_clean(own, ["c_secant"], of_clean="c_lower")["c_secant"]
-            for part, own in data.groupby("points")
-        },
-        "paper": context["printed"],
-        "peak_of_c_lower": {
-            f"{radius:g}": peak_location(own, "width", "c_lower").fact()
-            for radius, own in data[data["points"] == "train"].groupby("radius")
-        },
-        "over_c_lower_at_radius_near_0.5": attack_at_half(tables, context),
-        "check": _check(table, context),
-    }
-
-
-def _check(table: pd.DataFrame, context: Context) -> dict[str, Any]:
-    """What many more steps would have changed, on the net that was attacked with both."""
-    keys = ["width", "seed", "points", "radius"]
-    more = context["settings"]["adversarial"]["check_steps"]
-    both = table[table["steps"] == more].merge(prepared(table, context), on=keys, suffixes=("_more", ""))
-    if both.empty or not np.isfinite(both["loss"]).all():
-        return {}
-    return {
-        "steps": more,
-        "loss_over_that_of_more_steps": float((both["loss"] / both["loss_more"]).min()),
-        "c_lower_over_that_of_more_steps": [
-            float(f(both["c_lower"] / both["c_lower_more"])) for f in (np.min, np.max)
-        ],
-    }
-
-
-def attack_at_half(tables: Tables, context: Context) -> Facts:
-    """What an attack of a radius near 0.5 does to C_lower, and the secants to where points went."""
-    return {name: measured(_mean_ratio, tables, context, name) for name in ("c_lower", "c_secant")}
-
-
-def _mean_ratio(tables: Tables, context: Context, column: str) -> Interval:
-    rows = prepared(select(tables, "adversarial", points="train"), context)
-    radius = nearest(rows[rows["radius"] > 0], "radius", 0.5)["radius"].iloc[0]
-    return mean_ratio_to_clean_lower(rows, radius, column)
+    return attack_facts(only(tables), _settings(context), context["printed"])
 
 
 @claim(

@@ -3,20 +3,18 @@
 After Khromov & Singh, ICLR 2024, appendix S3.2, Figure S4 and Table S6.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pandas as pd
 from pydantic import Field
-from torch import Tensor
 
-from lipbounds.bounds import lower_bound
-from nets.adversarial import attack, secant_lower_bound
+from nets.adversarial import attack
 from nets.settings import Count, PositiveFloat, Section
-from nets.training.points import Points
 from pipeline.measuring.arrays import Arrays
+from pipeline.measuring.attacks import bounds_at, checked_net, falling
 from pipeline.runs.run import Checkpoint, Run
-from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
+from pipeline.runs.trained_nets import PARTS, loss_name, rows_of_nets
 
 
 class Settings(Section):
@@ -40,8 +38,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
 
     The first seed of the narrowest net is attacked once more with the steps of the check.
     """
-    checked = min(runs, key=lambda run: run.width)
-    first = min(net.seed for net in checked.at_stop())
+    checked, first = checked_net(runs)
 
     def measure(run: Run, net: Checkpoint) -> Iterator[dict[str, Any]]:
         steps = [settings.steps]
@@ -49,38 +46,23 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
             steps.append(settings.check_steps)
         for part in PARTS:
             points = run.points(arrays, part)
-            yield {"points": part, "radius": 0.0, "steps": 0} | _at(run, net, points, points.x)
+            yield {"points": part, "radius": 0.0, "steps": 0} | bounds_at(run, net, points, points.x)
             for radius in settings.radii:
                 for count in steps:
-                    found = _attacked(settings, run, net, points, radius, count)
-                    row = _at(run, net, points, found)
+                    found = attack(
+                        net.model,
+                        points.x,
+                        points.y,
+                        loss=loss_name(run),
+                        radius=radius,
+                        steps=count,
+                        step_size=_lengths(settings, radius, count),
+                    )
+                    row = bounds_at(run, net, points, found)
                     yield {"points": part, "radius": radius, "steps": count} | row
 
     return rows_of_nets(runs, measure)
 
 
-def _attacked(
-    settings: Settings, run: Run, net: Checkpoint, points: Points, radius: float, steps: int
-) -> Tensor:
-    decay = (settings.last_step / settings.first_step) ** (1 / max(1, steps - 1))
-    return attack(
-        net.model,
-        points.x,
-        points.y,
-        loss=loss_name(run),
-        radius=radius,
-        steps=steps,
-        step_size=lambda step: radius * settings.first_step * decay**step,
-    )
-
-
-def _at(run: Run, net: Checkpoint, points: Points, x: Tensor) -> dict[str, float]:
-    """Bounds and loss at ``x``, and the steepest secant from the points to ``x``."""
-    bound, result = lower_bound(net.model, x), outcome(net.model, Points(x, points.y), loss_name(run))
-    return {
-        "c_lower": bound.max,
-        "c_avg": bound.mean,
-        "c_secant": secant_lower_bound(net.model, points.x, x),
-        "loss": result.loss,
-        "error": result.error,
-    }
+def _lengths(settings: Settings, radius: float, steps: int) -> Callable[[int], float]:
+    return falling(radius * settings.first_step, radius * settings.last_step, steps)

@@ -1,168 +1,26 @@
-"""Draw how Jacobian norms are distributed over training points, and over right and wrong test points."""
+"""How Jacobian norms are distributed over training points, and over right and wrong test points."""
 
-from typing import Any
-
-import matplotlib.pyplot as plt
-import numpy as np
-import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from scipy.stats import gaussian_kde, kurtosis, rankdata, skew
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import (
-    Finding,
-    UntestedError,
-    combine,
-    judge_fact,
-    measured,
-)
-from pipeline.figures.looks import corner_note
+from pipeline.claims.findings import Finding, combine, judge_fact
+from pipeline.figures.point_norms import FEWEST_WRONG, LIMITS, Column, draw_norms, norm_facts
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
-NAMES = {"double_descent": "cross-entropy", "double_descent_mse": "squared error"}
-UNITS = {"double_descent": "logits", "double_descent_mse": "outputs"}
-COLORS = ("#E69F00", "#0072B2", "#009E73", "#7A7A7A")
-QUANTILES = (0.5, 0.9, 0.99, 0.999)
-_GRID = 300
-
-FEWEST_WRONG = 20
-"""Misclassified points that a net must have to say something about them."""
-
-LIMITS = {"ratio of means": (1,), "ratio of maxima": (0.5, 2), "correlation": (-0.1, 0.1)}
-"""What is judged of right and wrong test points, and within what."""
-
-
-def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
-    """A column per loss function; above the training points, below the test points."""
-    table = only(tables)
-    experiments = [name for name in NAMES if name in set(table["experiment"])]
-    size = (6.9, 4.6)
-    figure, panels = plt.subplots(2, len(experiments), figsize=size, layout="constrained", squeeze=False)
-    colors = dict(zip(sorted(table["width"].unique()), COLORS, strict=False))
-    for column, experiment in enumerate(experiments):
-        own = table[table["experiment"] == experiment]
-        _draw_training(panels[0, column], own[own["points"] == "train"], facts[experiment], colors)
-        panels[0, column].set_xlabel(f"Jacobian norm ({UNITS[experiment]} per unit of input)")
-        _draw_test(panels[1, column], own[own["points"] == "test"], colors)
-        panels[0, column].set_title(f"{'ab'[column]}   {NAMES[experiment]}, training points")
-        panels[1, column].set_title(f"{'cd'[column]}   {NAMES[experiment]}, test points")
-    for row in panels:
-        row[0].set_ylabel("density")
-    _legend(figure, colors)
-    seeds = table["seed"].nunique()
-    corner_note(figure, f"{context['scale']} scale, {seeds} seeds; faint: single seeds")
-    return figure
+COLUMNS = {
+    "double_descent": Column("cross-entropy", "logits"),
+    "double_descent_mse": Column("squared error", "outputs"),
+}
 
 
 def measure(tables: Tables, context: Context) -> Facts:
     """By experiment and width: the tail, and what norms have to do with losses and errors."""
-    table = only(tables)
-    return {
-        experiment: {str(width): _facts_of_width(part) for width, part in own.groupby("width")}
-        for experiment, own in table.groupby("experiment")
-    }
+    return norm_facts(only(tables))
 
 
-def _legend(figure: Figure, colors: dict[int, str]) -> None:
-    handles = [Line2D([], [], color=color, label=f"width {width}") for width, color in colors.items()]
-    for line, label in (("-", "right class"), ("--", "wrong class"), (":", "largest norm")):
-        handles.append(Line2D([], [], color="#444444", linestyle=line, label=label))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-
-
-def _draw_training(axes: Axes, data: pd.DataFrame, facts: Facts, colors: dict[int, str]) -> None:
-    """Densities by width, and the largest norms of the ``facts`` by width."""
-    grid = np.linspace(0, data["norm"].max() * 1.04, _GRID)
-    for width, own in data.groupby("width"):
-        largest = facts[str(width)]["largest"]["estimate"]
-        _draw_densities(axes, grid, own, "norm", colors[width], "-")
-        axes.axvline(largest, color=colors[width], linestyle=":", linewidth=1.1)
-    axes.set(xlim=(0, grid[-1]), ylim=(0, None))
-
-
-def _draw_test(axes: Axes, data: pd.DataFrame, colors: dict[int, str]) -> None:
-    relative = data.assign(
-        relative=data["norm"] / data.groupby(["width", "seed"])["norm"].transform("mean")
-    )
-    ends = relative["relative"].quantile([0.0005, 0.9995])
-    grid = np.linspace(0.9 * ends.iloc[0], 1.05 * ends.iloc[1], _GRID)
-    for width, own in relative.groupby("width"):
-        for correct, line in ((True, "-"), (False, "--")):
-            part = own[own["correct"] == correct]
-            _draw_densities(axes, grid, part, "relative", colors[width], line)
-    axes.set(
-        xlim=(grid[0], grid[-1]), ylim=(0, None), xlabel="Jacobian norm over the mean of all test points"
-    )
-
-
-def _draw_densities(
-    axes: Axes, grid: np.ndarray, data: pd.DataFrame, column: str, color: str, line: str
-) -> None:
-    """Kernel estimates of each seed, faint, and their mean."""
-    curves = [
-        gaussian_kde(one[column])(grid) for _, one in data.groupby("seed") if one[column].nunique() > 1
-    ]
-    for curve in curves:
-        axes.plot(grid, curve, color=color, linestyle=line, linewidth=0.5, alpha=0.35)
-    if curves:
-        axes.plot(grid, np.mean(curves, 0), color=color, linestyle=line)
-
-
-def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
-    train, test = data[data["points"] == "train"], data[data["points"] == "test"]
-    norms = train.groupby("seed")["norm"]
-    means = norms.mean()
-    return {
-        "largest": mean_interval(norms.max()).fact(),
-        "largest_over_mean": ratio_interval(norms.max(), means, paired=True).fact(),
-        "quantiles_over_mean": {
-            f"{q:g}": ratio_interval(norms.quantile(q), means, paired=True).fact() for q in QUANTILES
-        },
-        "skewness": mean_interval(norms.apply(skew)).fact(),
-        "excess_kurtosis": mean_interval(norms.apply(kurtosis)).fact(),
-        "correlation_of_loss_and_norm_at_training_points": mean_interval(
-            [_correlation(one) for _, one in train.groupby("seed")]
-        ).fact(),
-        "test_points": {
-            "error": float(1 - test["correct"].mean()),
-            "chance_that_a_wrong_point_has_the_larger_norm": mean_interval(
-                [_wrong_above_right(one) for _, one in test.groupby("seed")]
-            ).fact(),
-            **{name: measured(_over_seeds, test, name) for name in LIMITS},
-        },
-    }
-
-
-def _correlation(data: pd.DataFrame) -> float:
-    if data["loss"].nunique() < 2:
-        return float("nan")
-    return float(np.corrcoef(data["loss"], data["norm"])[0, 1])
-
-
-def _wrong_above_right(data: pd.DataFrame) -> float:
-    """Share of the pairs of a wrong and a right point (Mann & Whitney 1947), ties being half."""
-    wrong = ~data["correct"].to_numpy(bool)
-    pairs = wrong.sum() * (~wrong).sum()
-    if pairs == 0:
-        return float("nan")
-    ranks = rankdata(data["norm"])[wrong].sum() - wrong.sum() * (wrong.sum() + 1) / 2
-    return float(ranks / pairs)
-
-
-def _over_seeds(rows: pd.DataFrame, name: str) -> Interval:
-    """One of ``LIMITS``, over the seeds with enough points in the wrong class."""
-    wrong = rows.groupby("seed")["correct"].agg(lambda correct: (~correct.astype(bool)).sum())
-    enough = rows[rows["seed"].map(wrong >= FEWEST_WRONG)]
-    if enough.empty:
-        raise UntestedError(f"no net misclassifies {FEWEST_WRONG} test points")
-    if name == "correlation":
-        return mean_interval([_correlation(one) for _, one in enough.groupby("seed")])
-    statistic = "mean" if name == "ratio of means" else "max"
-    found = enough.groupby(["seed", "correct"])["norm"].agg(statistic).unstack()
-    return ratio_interval(found[False], found[True], paired=True)
+def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
+    """A column per loss function; above the training points, below the test points."""
+    return draw_norms(only(tables), facts, context, COLUMNS)
 
 
 @claim(
@@ -185,11 +43,14 @@ def wrong_points_are_steeper(facts: Facts) -> Finding:
     correlation of loss and norm in [-0.1, 0.1]."""
     return combine(
         {
-            f"{name}, {NAMES[experiment]}, width {width}": judge_fact(
-                found["test_points"][name], *limits
-            )
-            for experiment in NAMES
-            for width, found in facts.get(experiment, {}).items()
+            f"{name}, {_of(experiment)}width {width}": judge_fact(found["test_points"][name], *limits)
+            for experiment, widths in facts.items()
+            for width, found in widths.items()
             for name, limits in LIMITS.items()
         }
     )
+
+
+def _of(experiment: str) -> str:
+    """The loss, where nets are told apart by it."""
+    return f"{COLUMNS[experiment].title}, " if experiment in COLUMNS else ""

@@ -3,17 +3,13 @@
 After Khromov & Singh, ICLR 2024, Figures S22, S23 and S38.
 """
 
-from collections.abc import Iterator
-from typing import Any
-
 import pandas as pd
 from pydantic import Field
 
-from lipbounds.jacobian import jacobian_norms
 from nets.settings import Count, Section
 from pipeline.measuring.arrays import Arrays
-from pipeline.runs.run import Checkpoint, Run
-from pipeline.runs.trained_nets import PARTS, loss_name, outcome, rows_of_nets
+from pipeline.measuring.point_norms import norms_at_points
+from pipeline.runs.run import Run
 
 
 class Settings(Section):
@@ -24,14 +20,4 @@ class Settings(Section):
 
 def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
     """A row per net and point, training points and test points."""
-
-    def measure(run: Run, net: Checkpoint) -> Iterator[dict[str, Any]]:
-        for part in PARTS:
-            points = run.points(arrays, part)
-            norms = jacobian_norms(net.model, points.x).tolist()
-            losses, correct = outcome(net.model, points, loss_name(run))
-            for point, row in enumerate(zip(norms, losses.tolist(), correct.tolist(), strict=True)):
-                norm, loss, hit = row
-                yield {"points": part, "point": point, "norm": norm, "loss": loss, "correct": hit}
-
-    return rows_of_nets(runs, measure)
+    return norms_at_points(arrays, runs)
