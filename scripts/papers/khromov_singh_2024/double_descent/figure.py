@@ -3,17 +3,11 @@
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, combine, judge_fact
+from pipeline.claims.findings import Finding, combine
 from pipeline.figures.flanks import WHERE_UNTESTED
+from pipeline.figures.peaks import judged_peaks
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.figures.width import (
-    JUDGED,
-    LEAST_FALL,
-    LOSSES,
-    double_descent_facts,
-    draw_double_descent,
-    prepared,
-)
+from pipeline.figures.width import LOSSES, double_descent_facts, draw_double_descent, prepared
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -50,16 +44,5 @@ def double_descent(cross_entropy: Facts, squared_error: Facts) -> Finding:
     the smaller fall above 0.05). Place, where there is a height: the interval of the peak over the
     width with as many parameters as points (times outputs, for the squared error), and over the peak of
     the test loss, lies in [1/2, 2]."""
-    parts = {}
-    for facts, loss in zip((cross_entropy, squared_error), LOSSES.values(), strict=True):
-        for bound, word in JUDGED.items():
-            height = judge_fact(facts["fall_on_both_flanks"][bound], least=LEAST_FALL)
-            places = {
-                f"place of {word}, {loss}": facts["peak_over_threshold"][bound],
-                f"{word}, {loss}, beside the test loss": facts["peak_over_that_of_the_test_loss"][bound],
-            }
-            parts[f"height of {word}, {loss}"] = height
-            for name, place in places.items():
-                untested = height.verdict == "not tested"
-                parts[name] = height if untested else judge_fact(place, 0.5, 2)
-    return combine(parts)
+    both = zip((cross_entropy, squared_error), LOSSES.values(), strict=True)
+    return combine({k: part for facts, loss in both for k, part in judged_peaks(facts, loss).items()})
