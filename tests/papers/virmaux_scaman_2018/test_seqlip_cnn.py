@@ -5,8 +5,8 @@ import yaml
 
 from lipbounds.threads import one_thread
 from papers.virmaux_scaman_2018.seqlip_cnn import figure, study
-from pipeline.measuring.conv_nets import conv_matrices, conv_net
 from pipeline.config.loading import load_config
+from pipeline.measuring.conv_nets import conv_matrices, conv_net
 from tests.conftest import ROOT
 from tests.papers.helpers import job_context, measured_and_drawn
 from tests.papers.virmaux_scaman_2018.chains import (

@@ -3,6 +3,7 @@
 from typing import Any
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -34,11 +35,21 @@ _STATEMENT = "All bounds have a double descent in width, with the test loss's pe
 
 
 def measure(tables: Tables, context: Context) -> Facts:
-    """By data set, peaks and falls of the curves, and how the bounds rank the widths."""
-    return {
-        name: double_descent_facts(prepared(tables[name]), context["settings"][name]["threshold_width"])
-        for name in DATA
+    """By data set, peaks and falls of the curves, and how many nets are constant, by width."""
+    return {name: _facts(tables[name], context["settings"][name]["threshold_width"]) for name in DATA}
+
+
+def _facts(table: pd.DataFrame, threshold: float) -> Facts:
+    data = prepared(table)
+    constant = data[data["c_lower"] == 0].groupby("width").size()
+    return double_descent_facts(_that_vary(data), threshold) | {
+        "constant_nets": {str(width): int(count) for width, count in constant.items()}
     }
+
+
+def _that_vary(data: pd.DataFrame) -> pd.DataFrame:
+    """Without nets that are constant near all points, as all of their hidden neurons are dead."""
+    return data[data["c_lower"] != 0]
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -48,7 +59,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     )
     notes = []
     for (name, title), letters, (above, below) in zip(DATA.items(), ("ac", "bd"), grid.T, strict=True):
-        data, settings = prepared(tables[name]), context["settings"][name]
+        data, settings = _that_vary(prepared(tables[name])), context["settings"][name]
         draw_bounds(above, data)
         draw_losses(below, data)
         mark_diverged(above, data, "width")
@@ -83,7 +94,8 @@ def _name_axes(above: Axes, below: Axes, settings: dict[str, Any]) -> None:
     of_a_change=True,
 )
 def on_cifar10(facts: Facts) -> Finding:
-    """As C10, of nets with one hidden layer on CIFAR-10, trained with the squared error."""
+    """As C10, of nets with one hidden layer on CIFAR-10, trained with the squared error; without nets
+    whose hidden neurons are all dead, which have no bound but 0."""
     return combine(judged_peaks(facts["fcn_cifar10"]))
 
 
@@ -98,5 +110,6 @@ def on_cifar10(facts: Facts) -> Finding:
     of_a_change=True,
 )
 def on_mnist(facts: Facts) -> Finding:
-    """As C10, of nets with one hidden layer on MNIST, trained with the squared error."""
+    """As C10, of nets with one hidden layer on MNIST, trained with the squared error; without nets
+    whose hidden neurons are all dead, which have no bound but 0."""
     return combine(judged_peaks(facts["fcn_mnist"]))

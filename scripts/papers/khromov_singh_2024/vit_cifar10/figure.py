@@ -106,7 +106,7 @@ def _draw_between(axes: Axes, extended: pd.DataFrame, facts: Facts) -> None:
     counts = [facts["parameters"][str(width)] for width in means.index]
     axes.plot(
         counts, means, color=BETWEEN.color, linestyle="none", marker=BETWEEN.marker,
-        label=BETWEEN.label, **_EDGED,
+        label=BETWEEN.label, **_BETWEEN_MARKS,
     )  # fmt: skip
 
 
