@@ -75,7 +75,9 @@ def judged(tmp_path):
 
 
 def test_the_papers_claims_are_all_there_once_and_in_order():
-    names = sorted((one.name for _, one in ALL), key=lambda name: (name[0], int(name[1:])))
+    again = {one.name for _, one in ALL if " " in one.name}  # on other data
+    names = sorted({one.name for _, one in ALL} - again, key=lambda name: (name[0], int(name[1:])))
+    assert {name.split()[0] for name in again} <= set(names)
     assert names == [*(f"C{i}" for i in range(1, 32)), *(f"N{i}" for i in range(1, 12))]
     for source, one in ALL:
         assert one.statement

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
@@ -22,7 +22,14 @@ from pipeline.figures.looks import (
 )
 from pipeline.figures.peaks import FALL_WHERE_IT_FITS, falls_where_it_fits, judged_peaks
 from pipeline.figures.room import Context, Facts, Tables
-from pipeline.figures.width import bound_label, double_descent_facts, loss_label, note, prepared
+from pipeline.figures.width import (
+    bound_label,
+    double_descent_facts,
+    loss_label,
+    name_threshold,
+    note,
+    prepared,
+)
 from pipeline.statistics.intervals import Interval, ratio_interval
 
 LOWER = ("c_lower", "c_avg")
@@ -42,12 +49,13 @@ def measure(tables: Tables, context: Context) -> Facts:
     data, extended = prepared(tables["vit_cifar10"]), tables["extended_set_vit"]
     threshold = context["settings"]["vit_cifar10"]["threshold_width"]
     upper = data.groupby("width")["log10_c_upper"].median().dropna()
+    between = extended[extended["points"] == "convex"]
     return double_descent_facts(data, threshold) | {
         FALL_WHERE_IT_FITS: falls_where_it_fits(data, LOWER),
         "parameters": _parameters(data),
         "parameters_at_the_threshold": _parameters_at(data, threshold),
         "log10_of_our_upper_bound": {str(width): float(value) for width, value in upper.items()},
-        "points_of_the_extended_set": int(extended[extended["points"] == "convex"]["count"].max()),
+        "points_of_the_extended_set": sorted({int(n) for n in between["count"]}),
         "extended_over_lower": {
             str(width): measured(_extended_over_lower, rows) for width, rows in extended.groupby("width")
         },
@@ -93,7 +101,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     plain_log_axis(panels["loss"])
     mark_diverged(panels["bounds"], data, "parameters")
     for axes in panels.values():
-        axes.set_xscale("log")
+        _parameter_axis(axes, facts["parameters"], facts["parameters_at_the_threshold"])
         draw_threshold(axes, facts["parameters_at_the_threshold"])
     _name_axes(panels, facts, settings)
     corner_note(figure, note(data, {**context, "settings": settings}))
@@ -114,27 +122,40 @@ def _name_axes(panels: dict[str, Axes], facts: Facts, settings: dict[str, Any]) 
     bounds, loss, error = (panels[name] for name in ("bounds", "loss", "error"))
     bounds.set(title="a", xlabel="parameters", ylabel=bound_label(settings))
     loss.set(title="b", ylabel=loss_label(settings))
-    error.set(title="c", xlabel="parameters", ylabel="error (%)")
+    error.set(title="c", xlabel="parameters", ylabel="error (%)", ylim=(-3, 1.06 * error.get_ylim()[1]))
     loss.tick_params(labelbottom=False)
-    error.set_ylim(bottom=-3, auto=True)
     low, high = bounds.get_ylim()
     bounds.set_ylim(low, high * (high / low) ** 0.4)  # room for the legend
     bounds.legend(loc="upper left")
     loss.legend(loc="best")
+    name_threshold(bounds, settings | {"threshold_width": facts["parameters_at_the_threshold"]})
     for axes in (bounds, loss):
         _widths_above(axes, facts["parameters"])
+
+
+def _parameter_axis(axes: Axes, parameters: dict[str, int], threshold: float) -> None:
+    """Logarithmic, with plain numbers, fewer of them where it is long."""
+    counts = [*parameters.values(), threshold]
+    axes.set_xscale("log")
+    subs = (1,) if max(counts) > 100 * min(counts) else (1, 2, 5)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.tick_params(axis="x", labelsize=6.5)
 
 
 def _widths_above(axes: Axes, parameters: dict[str, int]) -> None:
     """The widths along the upper edge, as many of them as there is room for."""
     above = axes.secondary_xaxis("top")
-    shown, last = {}, 0.0
+    shown: dict[str, int] = {}
+    apart = (max(parameters.values()) / min(parameters.values())) ** 0.05
     for width, count in parameters.items():
-        if count > 1.3 * last:
-            shown[width], last = count, count
+        if not shown or count > apart * max(shown.values()):
+            shown[width] = count
     above.set_xticks(list(shown.values()), list(shown), fontsize=6)
     above.xaxis.set_minor_locator(NullLocator())
     above.tick_params(length=2, pad=1)
+    above.set_xlabel("width", fontsize=6.5, labelpad=2)
 
 
 @claim(
