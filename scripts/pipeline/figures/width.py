@@ -15,6 +15,7 @@ from pipeline.claims.findings import UntestedError, measured, readable
 from pipeline.figures.flanks import fall_on_flanks, fitting_beyond_the_peak
 from pipeline.figures.looks import (
     LOOKS,
+    OPAQUE,
     Look,
     corner_note,
     draw_seeds,
@@ -84,11 +85,7 @@ def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
     panels["bounds"].legend(
         loc="upper left",
         bbox_to_anchor=(0.01, 0.99),
-        frameon=True,  # over the threshold's line
-        framealpha=1,
-        facecolor="white",
-        edgecolor="none",
-        borderpad=0.1,
+        **OPAQUE,
     )
     panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
     panels["loss"].legend(loc="lower left")

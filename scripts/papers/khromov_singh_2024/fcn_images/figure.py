@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine
 from pipeline.figures.flanks import WHERE_UNTESTED
-from pipeline.figures.looks import corner_note, draw_threshold, mark_diverged, width_axis
+from pipeline.figures.looks import OPAQUE, corner_note, draw_threshold, mark_diverged, width_axis
 from pipeline.figures.peaks import judged_peaks
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import (
@@ -71,14 +71,14 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         notes.append(f"{title}: {note(data, {**context, 'settings': settings})}")
     low, high = grid[0, 0].get_ylim()
     grid[0, 0].set_ylim(low, high * (high / low) ** 0.45)  # room for the legend
-    grid[0, 0].legend(loc="upper left")
+    grid[0, 0].legend(loc="upper left", **OPAQUE)
     grid[1, 0].legend(loc="best")
     corner_note(figure, "\n".join(notes))
     return figure
 
 
 def _name_axes(above: Axes, below: Axes, settings: dict[str, Any]) -> None:
-    above.set_ylabel(bound_label(settings))
+    above.set_ylabel(bound_label(settings, "bound"))
     below.set(xlabel="width", ylabel=loss_label(settings))
     name_threshold(above, settings)
 

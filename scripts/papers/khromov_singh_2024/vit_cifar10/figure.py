@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
 from pipeline.figures.looks import (
     LOOKS,
+    OPAQUE,
     Look,
     corner_note,
     draw_seeds,
@@ -126,7 +127,7 @@ def _name_axes(panels: dict[str, Axes], facts: Facts, settings: dict[str, Any]) 
     loss.tick_params(labelbottom=False)
     low, high = bounds.get_ylim()
     bounds.set_ylim(low, high * (high / low) ** 0.4)  # room for the legend
-    bounds.legend(loc="upper left")
+    bounds.legend(loc="upper left", **OPAQUE)
     loss.legend(loc="best")
     name_threshold(bounds, settings | {"threshold_width": facts["parameters_at_the_threshold"]})
     for axes in (bounds, loss):
@@ -136,9 +137,12 @@ def _name_axes(panels: dict[str, Axes], facts: Facts, settings: dict[str, Any]) 
 def _parameter_axis(axes: Axes, parameters: dict[str, int], threshold: float) -> None:
     """Logarithmic, with plain numbers, fewer of them where it is long."""
     counts = [*parameters.values(), threshold]
+    low, high = 0.9 * min(counts), 1.1 * max(counts)
+    steps = (1,) if high > 200 * low else (1, 2, 5)
+    ticks = [step * 10**power for power in range(12) for step in steps]
     axes.set_xscale("log")
-    subs = (1,) if max(counts) > 100 * min(counts) else (1, 2, 5)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=20))
+    axes.set_xlim(low, high)
+    axes.set_xticks([tick for tick in ticks if low <= tick <= high])
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize=6.5)
