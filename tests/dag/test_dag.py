@@ -66,7 +66,7 @@ def test_all_figures_are_the_default(project, monkeypatch):
     assert jobs["measure"] == len(rooms) + len(tables)
     assert jobs["study"] == len(studies)
     assert jobs["train"] == jobs["estimate_bounds"]
-    assert jobs["prepare_data"] == 1
+    assert jobs["prepare_data"] >= 3  # MNIST-1D, MNIST, CIFAR-10
 
 
 def test_a_study_is_one_job_and_one_figure(project, monkeypatch):
@@ -78,6 +78,14 @@ def test_a_study_is_one_job_and_one_figure(project, monkeypatch):
     }
     targets = ("figures/seqlip_cnn.pdf",)
     assert count(build(project, monkeypatch, targets=targets)) == {
+        "prepare_data": 1,
+        "study": 1,
+        "measure": 1,
+        "draw": 1,
+    }
+    targets = ("figures/seqlip_cnn_mnist.pdf",)
+    assert count(build(project, monkeypatch, targets=targets)) == {
+        "download": 1,
         "prepare_data": 1,
         "study": 1,
         "measure": 1,

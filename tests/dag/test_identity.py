@@ -81,7 +81,7 @@ def changed(original, tmp_path):
 NETS = "scripts/nets/"
 PENALTIES = "scripts/nets/training/penalties/"
 DEPTH = "scripts/papers/khromov_singh_2024/depth/figure.yaml"
-MSE = {"double_descent_mse", "regularisation"}
+MSE = {"double_descent_mse", "fcn_cifar10", "fcn_mnist", "regularisation"}
 OTHER_FAMILIES = ("evolution_signals", "dropout_and_decay/dropout")
 """Trainings of nets that are not of the family fcn."""
 

@@ -78,6 +78,7 @@ def judged(tmp_path):
 
 def test_the_papers_claims_are_all_there_once_and_in_order():
     names = sorted((name for name in CLAIMS if " " not in name), key=order)
+    assert {name.split()[0] for name in CLAIMS} <= set(names)
     assert names == [*(f"C{i}" for i in range(1, 32)), *(f"N{i}" for i in range(1, 12))]
     for source, one in ALL:
         assert one.statement

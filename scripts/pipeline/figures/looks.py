@@ -3,7 +3,7 @@
 import io
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -73,6 +73,16 @@ NORM_LOOKS = {
     "araujo": Look("#7A7A7A", "<", "-", "Araujo"),
 }
 """What methods to bound the norm of a matrix or convolution look like, if several figures have them."""
+
+
+OPAQUE: dict[str, Any] = {
+    "frameon": True,
+    "framealpha": 1,
+    "facecolor": "white",
+    "edgecolor": "none",
+    "borderpad": 0.1,
+}
+"""A legend that hides what is behind it, such as the line of a threshold."""
 
 
 def corner_note(figure: Figure, text: str) -> None:

@@ -12,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.claims.findings import UntestedError, measured, readable
-from pipeline.figures.flanks import fall_on_flanks, fitting_beyond_the_peak, narrowest_that_fits
+from pipeline.figures.flanks import fall_on_flanks, fitting_beyond_the_peak
 from pipeline.figures.looks import (
     LOOKS,
+    OPAQUE,
     Look,
     corner_note,
     draw_seeds,
@@ -37,9 +38,6 @@ LOSSES = {"double_descent": "cross-entropy", "double_descent_mse": "squared erro
 
 FLANK = 4
 """Flanks of a peak end at this factor below and above the threshold."""
-
-FLANK_OF_SQUARES = 2
-"""The same where parameters grow with the square of the width."""
 
 LEAST_FALL = 0.05
 """A peak falls by more than this share of it on both sides."""
@@ -87,11 +85,7 @@ def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
     panels["bounds"].legend(
         loc="upper left",
         bbox_to_anchor=(0.01, 0.99),
-        frameon=True,  # over the threshold's line
-        framealpha=1,
-        facecolor="white",
-        edgecolor="none",
-        borderpad=0.1,
+        **OPAQUE,
     )
     panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
     panels["loss"].legend(loc="lower left")
@@ -123,23 +117,6 @@ def double_descent_facts(data: pd.DataFrame, threshold: float) -> Facts:
             name: measured(_over_other_peak, data, name, "test_loss") for name in BOUNDS
         },
     }
-
-
-def facts_beside_the_narrowest_that_fits(data: pd.DataFrame, threshold: float) -> Facts:
-    """:func:`double_descent_facts`, with flanks beside the narrowest width that fits its labels.
-
-    For convolutional nets, of which parameters grow with the square of the width: flanks end at half
-    and twice that width, which are a quarter of the parameters and four times as many.
-    """
-    falls = {name: measured(_fall_beside_the_narrowest, data, name) for name in (*BOUNDS, "test_loss")}
-    return double_descent_facts(data, threshold) | {
-        "narrowest_that_fits": measured(narrowest_that_fits, data),
-        "fall_on_both_flanks": falls,
-    }
-
-
-def _fall_beside_the_narrowest(data: pd.DataFrame, name: str) -> Interval:
-    return fall_on_flanks(data, name, narrowest_that_fits(data), FLANK_OF_SQUARES)
 
 
 def _share_that_fits(data: pd.DataFrame, name: str) -> float:

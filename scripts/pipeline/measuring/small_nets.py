@@ -35,7 +35,7 @@ def initialised(model: nn.Sequential, seed: int) -> nn.Sequential:
     """
     generator = torch.Generator().manual_seed(seed)
     for layer in model:
-        if isinstance(layer, nn.Linear | nn.Conv1d):
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             limit = layer.weight[0].numel() ** -0.5
             for parameter in layer.parameters():
                 nn.init.uniform_(parameter, -limit, limit, generator=generator)

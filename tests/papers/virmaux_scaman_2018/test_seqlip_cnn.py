@@ -6,6 +6,7 @@ import yaml
 from lipbounds.threads import one_thread
 from papers.virmaux_scaman_2018.seqlip_cnn import figure, study
 from pipeline.config.loading import load_config
+from pipeline.measuring.conv_nets import conv_matrices, conv_net
 from tests.conftest import ROOT
 from tests.papers.helpers import job_context, measured_and_drawn
 from tests.papers.virmaux_scaman_2018.chains import (
@@ -71,12 +72,12 @@ def test_lower_bounds_stay_below_upper_bounds(table):
 
 
 def test_matrices_of_convolutions_are_those_of_the_net():
-    model = study.build(SETTINGS, 5, 0).double()
+    model = conv_net(SETTINGS, (1, 40), 5, 0).double()
     x = torch.randn(1, 1, 40, dtype=torch.float64)
     linear = [layer for layer in model if not isinstance(layer, torch.nn.ReLU)]
     expected = torch.nn.Sequential(*linear)(x) - torch.nn.Sequential(*linear)(0 * x)
     image = x.flatten()
-    for matrix in study._matrices(model):
+    for matrix in conv_matrices(model, (1, 40)):
         image = matrix @ image
     assert torch.allclose(image, expected.flatten())
 

@@ -3,20 +3,20 @@
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.double_descent import REFUTED_ON_IMAGES, STATEMENT, double_descent_of_cnns
 from pipeline.figures.flanks import WHERE_UNTESTED
-from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.figures.width import (
-    draw_double_descent,
-    facts_beside_the_narrowest_that_fits,
-    prepared,
+from pipeline.figures.peaks import (
+    REFUTED_WHERE_IT_FITS,
+    STATEMENT,
+    double_descent_of_cnns,
+    facts_of_cnns,
 )
+from pipeline.figures.room import Context, Facts, Tables, only
+from pipeline.figures.width import draw_double_descent, prepared
 
 
 def measure(tables: Tables, context: Context) -> Facts:
     """Peaks and falls of the curves, and how the bounds rank the widths beside the test loss."""
-    threshold = context["settings"]["threshold_width"]
-    return facts_beside_the_narrowest_that_fits(prepared(only(tables)), threshold)
+    return facts_of_cnns(prepared(only(tables)), context["settings"]["threshold_width"])
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
@@ -29,7 +29,7 @@ DOUBLE_DESCENT = claim(
     STATEMENT,
     reported="expected peak at width 11 to 12",
     unit="smaller relative fall from the peak of C_lower",
-    refuted=REFUTED_ON_IMAGES,
+    refuted=REFUTED_WHERE_IT_FITS,
     untested=f"No width fits the labels, a peak is at an end, {WHERE_UNTESTED}.",
     since="2026-11-28",
     of_a_change=True,

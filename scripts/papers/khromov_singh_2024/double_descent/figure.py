@@ -3,16 +3,11 @@
 from matplotlib.figure import Figure
 
 from pipeline.claims.claim import claim
-from pipeline.claims.double_descent import STATEMENT, parts
 from pipeline.claims.findings import Finding, combine
 from pipeline.figures.flanks import WHERE_UNTESTED
+from pipeline.figures.peaks import STATEMENT, judged_peaks
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.figures.width import (
-    LOSSES,
-    double_descent_facts,
-    draw_double_descent,
-    prepared,
-)
+from pipeline.figures.width import LOSSES, double_descent_facts, draw_double_descent, prepared
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -49,5 +44,5 @@ def double_descent(cross_entropy: Facts, squared_error: Facts) -> Finding:
     the smaller fall above 0.05). Place, where there is a height: the interval of the peak over the
     width with as many parameters as points (times outputs, for the squared error), and over the peak of
     the test loss, lies in [1/2, 2]."""
-    by_loss = zip((cross_entropy, squared_error), LOSSES.values(), strict=True)
-    return combine({k: v for facts, loss in by_loss for k, v in parts(facts, f", {loss}").items()})
+    both = zip((cross_entropy, squared_error), LOSSES.values(), strict=True)
+    return combine({k: part for facts, loss in both for k, part in judged_peaks(facts, loss).items()})
