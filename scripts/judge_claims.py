@@ -37,7 +37,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", type=Path, nargs="+", required=True, help="input: JSON")
     parser.add_argument(
-        "--simulated", type=Path, nargs="+", required=True, help="input: facts on simulated tables"
+        "--simulated", type=Path, nargs="*", default=[], help="input: facts on simulated tables"
     )
     parser.add_argument("--sources", required=True, help="modules with claims, as JSON")
     parser.add_argument("--scale", required=True, help="scale of the facts")

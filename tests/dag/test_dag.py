@@ -130,6 +130,12 @@ def test_figures_are_made_without_downloads_but_those_of_images(project, monkeyp
     assert count(images)["download"] == 3
 
 
+def test_claims_are_judged_without_simulations(project, monkeypatch):
+    jobs = count(build(project, monkeypatch, ("claims",), scale="smoke", simulations=0))
+    assert "simulate" not in jobs
+    assert jobs["judge_claims"] == 1
+
+
 def test_images_that_are_not_to_be_had_are_left_out(project, monkeypatch):
     workflow = build(project, monkeypatch, ("claims_images",), scale="smoke", without=["cifar100"])
     assert count(workflow)["download"] == 2

@@ -1,5 +1,6 @@
 """Whole workflows in a copy of the project: repeated, edited, killed, run twice at once."""
 
+import gzip
 import json
 import os
 import shutil
@@ -78,6 +79,13 @@ def test_figure_table_and_sidecar_are_made(finished):
         *("train_loss", "train_error", "test_loss", "test_error"),
         *("gradient_norm", "epochs", "stop_reason"),
     } <= set(header)
+
+
+def test_simulated_facts_are_made(copy_of_finished):
+    target = "results/smoke/simulated/double_descent.json.gz"
+    copy_of_finished.snakemake(target, *RUN[1:])
+    simulated = json.loads(gzip.decompress((copy_of_finished.folder / target).read_bytes()))
+    assert len(simulated["around"]) == 4
 
 
 def test_second_call_does_nothing(finished):

@@ -91,7 +91,9 @@ class WorkflowSetup(Jobs):
         return [paths.facts(self.config.scale, name) for name in self.judged(table)]
 
     def simulated_of(self, table: str) -> list[str]:
-        """The same on simulated tables."""
+        """The same on simulated tables, if any are to be made."""
+        if self.config.simulations == 0:
+            return []
         return [paths.simulated(self.config.scale, name) for name in self.judged(table)]
 
     def _claim_sources(self, table: str) -> list[dict[str, str]]:
