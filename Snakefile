@@ -57,8 +57,3 @@ rule figures:
     default_target: True
     input:
         expand("figures/{figure}.pdf", figure=SETUP.figures_made_here),
-
-
-rule figures_images:
-    input:
-        expand("figures/{figure}.pdf", figure=SETUP.figures_of_images),

@@ -103,3 +103,8 @@ rule draw:
         "--facts {input.facts:q} --style {input.style:q} --context {params.context:q} "
         "--code {params.code:q} --pdf {output.pdf:q} --png {output.png:q} "
         "--sidecar {output.sidecar:q} --log {log:q}"
+
+
+rule figures_images:
+    input:
+        expand("figures/{figure}.pdf", figure=SETUP.figures_of_images),

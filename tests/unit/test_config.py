@@ -350,6 +350,8 @@ def test_defaults_never_change():
     assert {key: value for key, value in of_parts.items() if value} == {
         ("model", "cnn"): {"biases": False, "batch_norm": False},
         ("model", "fcn"): {"relative_widths": None},
+        ("model", "resnet"): {"blocks": 3},
+        ("model", "vit"): {"patch": 8, "depth": 6, "heads": 6, "head_size": 64},
         ("schedule", "exponential_step"): {"minimum_factor": 0.0},
         ("optimizer", "adam"): {
             "beta_1": 0.9,

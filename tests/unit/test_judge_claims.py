@@ -156,7 +156,9 @@ def test_the_other_table_has_no_claims_on_images():
 
 def test_no_claim_is_judged_again_that_is_not_there(judged, monkeypatch):
     unknown = Again("C99", on="CIFAR-10", reported="", since="2026-11-28")
-    monkeypatch.setattr(report, "import_claims", lambda module: [unknown] if "depth" in module else [])
+    monkeypatch.setattr(
+        report, "import_claims", lambda module: [unknown] if "label_noise_cnn" in module else []
+    )
     with pytest.raises(CommandError, match=r"C99 is to be judged again on CIFAR-10, and there is no"):
         judged()
 
