@@ -5,6 +5,7 @@ import resource
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +105,18 @@ def test_damaged_files_are_recognised(tmp_path, read, damage):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(DamagedFileError, match=r"a\.safetensors is damaged.*delete it"):
         read(path)
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_tensors_are_mapped_and_so_shared_by_all_jobs(tmp_path):
+    """Pages of a file that is mapped belong to all who read it, and count as those of nobody."""
+    size = 64 * 2**20
+    files.write_arrays(tmp_path / "large", {"x": np.ones(size, np.uint8)})
+
+    def own_kilobytes():
+        return int(re.search(r"RssAnon:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+    before = own_kilobytes()
+    tensors, _ = files.read_tensors(tmp_path / "large")
+    assert int(tensors["x"].sum()) == size
+    assert own_kilobytes() - before < size / 1024 / 4
