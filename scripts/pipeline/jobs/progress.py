@@ -81,7 +81,7 @@ class Progress:
         speed = (run.epoch - self._first_epoch) / (time.monotonic() - self._started)
         left = (run.settings.max_epochs - run.epoch) / speed
         LOG.info(
-            "%s  epoch %d/%d  loss %.4f  gradient %.4f  at most %s left",
+            "%s  epoch %d/%d, loss %.4f, gradient %.4f, at most %s left",
             self._title,
             run.epoch,
             run.settings.max_epochs,
