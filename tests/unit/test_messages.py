@@ -103,7 +103,7 @@ def test_killed_for_memory_says_what_to_lower(call, ending, monkeypatch):
 def test_killed_by_somebody_is_told_apart(call, monkeypatch):
     counted = call.shape._kills
     monkeypatch.setattr(messages, "_kills_for_memory", lambda: counted)
-    assert "so somebody may have" in fail(call, "died with <Signals.SIGKILL: 9>")
+    assert "so somebody may have done it" in fail(call, "died with <Signals.SIGKILL: 9>")
 
 
 def test_other_failures_say_how_they_ended(call):

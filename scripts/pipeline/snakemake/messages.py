@@ -138,7 +138,10 @@ class Messages(logging.Formatter):
         kills = _kills_for_memory() - self._kills
         why = f"Since this call began the system has killed {kills} for want of memory."
         if not kills:
-            why = "Memory that runs out ends so; the system counts no such case, so somebody may have."
+            why = (
+                "Linux does that when memory runs out, but has not counted such a case since this call "
+                "began, so somebody may have done it."
+            )
         asked = getattr(job.get("resources"), "mem_mb", None)
         advice = self._advisor.memory_advice(about["rule_name"], job.get("wildcards") or {}, asked)
         return f"killed (SIGKILL). {why} {advice}"
