@@ -13,8 +13,6 @@ from itertools import pairwise
 from pathlib import Path
 from types import FrameType
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 
 def _name(arguments: list[str]) -> str:
     """What messages call the job: the value of ``--name``, or else the command."""
