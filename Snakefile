@@ -20,6 +20,7 @@ from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
 from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
+from pipeline.snakemake.reporting import reports  # noqa: E402
 from pipeline.snakemake.workflow import prepare_workflow  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
@@ -56,4 +57,8 @@ onstart:
 rule figures:
     default_target: True
     input:
-        expand("figures/{figure}.pdf", figure=SETUP.figures_made_here),
+        expand(
+            "figures/{figure}.pdf",
+            # of a page with what there is, only figures that are there can be part
+            figure=SETUP.reported(Path.cwd()) if reports(sys.argv) else SETUP.figures_made_here,
+        ),

@@ -28,9 +28,11 @@ rule estimate_bounds:
         data=lambda w: SETUP.data_identity(SETUP.config.setup(w.training).dataset),
         code=lambda w: SETUP.bounds_code(w.training),
     message:
-        "Bounding the Lipschitz constants of {wildcards.training} at width {wildcards.width}"
+        "Bounding the Lipschitz constants of {wildcards.training}, noise {wildcards.noise}, "
+        "width {wildcards.width}"
     shell:
         "python scripts/estimate_bounds.py --arrays {input.arrays:q} "
         "--checkpoints {input.checkpoints:q} --width {wildcards.width} "
         "--settings {params.settings:q} --code {params.code} --device {resources.device} "
-        "--threads {threads} --bounds {output.bounds:q} --log {log:q}"
+        "--threads {threads} --bounds {output.bounds:q} --log {log:q} "
+        "--name 'bounds of {wildcards.training} noise {wildcards.noise} width {wildcards.width}'"

@@ -41,4 +41,5 @@ rule study:
     shell:
         "python scripts/study.py --module {params.module} --arrays {input.arrays:q} "
         "--runs {params.runs:q} --settings {params.settings:q} --threads {threads} "
-        "--table {output.table:q} --log {log:q}"
+        "--table {output.table:q} --log {log:q} "
+        "--name 'study {wildcards.study}'"

@@ -39,11 +39,12 @@ rule train:
         labels=lambda w: SETUP.labels_identity(w.training, w.noise),
         code=lambda w: SETUP.training_code(w.training),
     message:
-        "Training {wildcards.training} at width {wildcards.width}"
+        "Training {wildcards.training}, noise {wildcards.noise}, width {wildcards.width}"
     shell:
         "python scripts/train.py --arrays {input.arrays:q} --labels {input.labels:q} "
         "--width {wildcards.width} --settings {params.settings:q} --code {params.code} "
         "--device {resources.device} "
         "--save-every {resources.save_every} --progress-every {resources.progress_every} --threads {threads} "
         "--checkpoints {output.checkpoints:q} "
-        "--history {output.history:q} --summary {output.summary:q} --log {log:q}"
+        "--history {output.history:q} --summary {output.summary:q} --log {log:q} "
+        "--name '{wildcards.training} noise {wildcards.noise} width {wildcards.width}'"

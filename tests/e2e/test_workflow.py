@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -223,6 +224,71 @@ def test_interrupted_workflows_end_with_the_same_bytes(longer, tmp_path_factory)
         assert reproducible(project) == expected, interrupt.__name__
 
 
+def output_until_saved(project, log):
+    """A call that writes to ``log``, when its trainings have saved something."""
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            project.command(*RUN),
+            cwd=project.folder,
+            env=project.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 120
+    while not list(project.folder.glob(STATES)):
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def workers(project):
+    """Process ids of the trainings that run."""
+    locks = [state.parent / ".lock" for state in project.folder.glob(STATES)]
+    return [json.loads(lock.read_text())["pid"] for lock in locks if lock.read_text()]
+
+
+def test_control_c_ends_in_a_few_lines(longer):
+    log = longer.folder / "out.txt"
+    process = output_until_saved(longer, log)
+    before = len(log.read_text().splitlines())
+    press_control_c(process)
+    assert process.wait(timeout=60) != 0
+    lines = log.read_text().splitlines()[before:]
+    assert len(lines) <= 8, "\n".join(lines)
+    text = "\n".join(lines)
+    assert "Interrupted. Trainings save and stop; the same call goes on from there." in text
+    assert re.search(
+        r"double_descent noise 0 width \d+: saved epoch \d+ in .*; call again to go on", text
+    )
+    assert "Traceback" not in text
+
+
+def test_a_killed_job_says_what_it_held(longer):
+    log = longer.folder / "out.txt"
+    process = output_until_saved(longer, log)
+    for worker in workers(longer):
+        os.kill(worker, signal.SIGKILL)
+    assert process.wait(timeout=120) != 0
+    text = log.read_text()
+    assert "message: killed (SIGKILL)." in text
+    assert "2 seeds with batches of" in text
+    assert "lower double_descent.smoke.training.batch_size" in text
+    assert "message: None" not in text
+
+
+def test_a_stopped_orphan_does_not_block_the_next_call(longer, tmp_path):
+    process = output_until_saved(longer, tmp_path / "out.txt")
+    orphans = workers(longer)
+    process.kill()
+    process.wait()
+    for orphan in orphans:
+        os.kill(orphan, signal.SIGSTOP)
+    longer.snakemake(*RUN)
+    assert not [orphan for orphan in orphans if Path(f"/proc/{orphan}").exists()]
+
+
 def test_two_calls_in_one_folder_are_refused(longer):
     process = start_until_saved(longer)
     try:
@@ -249,8 +315,9 @@ def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
     assert sidecar["facts"]["stop_reasons"] == {"diverged": 4}
 
 
-def test_report_holds_figure_and_table(finished):
-    done = finished.snakemake(*RUN, "--report", "report.zip", check=False)
+@pytest.mark.parametrize("target", [[FIGURE], []])
+def test_report_holds_figure_and_table(finished, target):
+    done = finished.snakemake(*target, *RUN[1:], "--report", "report.zip", check=False)
     assert done.returncode == 0, done.stdout
     import zipfile
 

@@ -284,6 +284,32 @@ def test_damage_is_named_and_the_job_starts_over(tmp_path, whole, ending, how, c
     assert how == "gone" or "damaged" in caplog.text
 
 
+def test_the_state_of_another_job_is_set_aside(tmp_path, whole, caplog):
+    other = open_journal(tmp_path, "other")
+    other.begin()
+    save(other, 3)
+    other.close()
+    for ending in ("state", "nets", "lines"):
+        (tmp_path / f".resume-other.{ending}").rename(tmp_path / f".resume-k.{ending}")
+    before = (tmp_path / ".resume-k.state").read_bytes()
+    assert finish(tmp_path) == whole
+    assert (tmp_path / "set-aside.resume-k.state.1").read_bytes() == before
+    assert ".resume-k.state is the state of another job" in caplog.text
+
+
+@pytest.mark.parametrize("ending", ["state", "nets", "lines"])
+def test_a_folder_in_the_place_of_a_file_is_set_aside(tmp_path, whole, ending, caplog):
+    for _ in range(2):
+        folder = tmp_path / f".resume-k.{ending}"
+        folder.mkdir()
+        (folder / "mine").write_text("kept")
+        assert finish(tmp_path) == whole
+        assert f"{folder} is a folder" in caplog.text
+        open_journal(tmp_path).clear()
+    for number in (1, 2):
+        assert (tmp_path / f"set-aside.resume-k.{ending}.{number}" / "mine").read_text() == "kept"
+
+
 def test_another_key_finds_nothing_and_clearing_removes_all(tmp_path):
     journal = go_on(tmp_path)
     assert open_journal(tmp_path, "other").load() is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.jobs import resume
 from pipeline.jobs.resume import Interruption, _ask_to_stop, only_process, state_key
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -39,6 +40,24 @@ def test_orphan_is_asked_to_save_and_stop(tmp_path, caplog):
             assert (tmp_path / "saved").exists()
         assert orphan.wait(5) == 0
     assert f"process {orphan.pid}" in caplog.text
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_stopped_orphan_is_woken_to_save_or_killed(tmp_path, caplog, monkeypatch, deaf):
+    monkeypatch.setattr(resume, "PATIENCE", 0.5)
+    program = ORPHAN
+    if deaf:
+        program = ORPHAN.replace("while not interruption.requested", "while True")
+    command = [sys.executable, "-c", program, str(SCRIPTS), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as orphan:
+        assert orphan.stdout.readline() == "working\n"
+        orphan.send_signal(signal.SIGSTOP)
+        started = time.monotonic()
+        with only_process(tmp_path):
+            assert (tmp_path / "saved").exists() is not deaf
+        assert time.monotonic() - started < 10
+        assert orphan.wait(5) == (-signal.SIGKILL if deaf else 0)
+    assert ("is killed" in caplog.text) is deaf
 
 
 def test_a_later_process_with_the_same_number_is_left_alone():

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from nets.dataset import DataError
-from pipeline.jobs.progress import LOG, start_logging
+from pipeline.jobs.progress import LOG, name_job, start_logging
 from pipeline.provenance.files import DamagedFileError, OutputError
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -25,7 +25,9 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     traceback, which goes to the log as well.
     """
     parser.add_argument("--log", type=Path, help="file that gets all messages")
+    parser.add_argument("--name", default="", help="what messages call the job")
     arguments = parser.parse_args()
+    name_job(arguments.name)
     start_logging(arguments.log)
     try:
         main(arguments)

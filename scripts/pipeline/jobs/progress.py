@@ -15,6 +15,21 @@ AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
 LOG = logging.getLogger("pipeline")
 
+_LONGEST_NAME = 54
+_job = ""
+
+
+def name_job(name: str) -> None:
+    """Say what messages are to call this process; a name too long for a line is cut in the middle."""
+    global _job
+    half = (_LONGEST_NAME - 1) // 2
+    _job = name if len(name) <= _LONGEST_NAME else f"{name[:half]}…{name[-half:]}"
+
+
+def job_name() -> str:
+    """What this process is called; empty where nobody has said."""
+    return _job
+
 
 def start_logging(log: Path | None) -> None:
     """Messages go to ``log`` and to the terminal; in CI only warnings go to the terminal."""
@@ -49,11 +64,12 @@ class Timer:
 class Progress:
     """Emits a line of progress at most every ``interval`` seconds.
 
-    A training may stop before its last epoch, so the time left is an upper limit.
+    A training may stop before its last epoch, so the time left is an upper limit. The name of the
+    job, if it has one, stands in the place of ``title``.
     """
 
     def __init__(self, title: str, interval: float, first_epoch: int) -> None:
-        self._title = title
+        self._title = job_name() or title
         self._timer = Timer(interval)
         self._started = time.monotonic()
         self._first_epoch = first_epoch
@@ -65,13 +81,12 @@ class Progress:
         speed = (run.epoch - self._first_epoch) / (time.monotonic() - self._started)
         left = (run.settings.max_epochs - run.epoch) / speed
         LOG.info(
-            "%s  epoch %d/%d  loss %.4f  gradient norm %.4f  %s updates/s  at most %s left",
+            "%s  epoch %d/%d, loss %.4f, gradient %.4f, at most %s left",
             self._title,
             run.epoch,
             run.settings.max_epochs,
             _mean([run.last.mean_loss(net) for net in range(len(run.last.loss))]),
             _mean(run.last.gradient_norm),
-            f"{speed * run.updates_per_epoch:,.0f}",
             clock(left),
         )
 

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import json
+import math
 import os
 import signal
 import socket
@@ -15,7 +16,7 @@ from typing import IO, Any
 
 import psutil
 
-from pipeline.jobs.progress import LOG
+from pipeline.jobs.progress import LOG, job_name
 from pipeline.provenance.files import (
     TEMPORARY,
     OutputError,
@@ -34,8 +35,9 @@ def only_process(folder: Path) -> Iterator[None]:
     """Hold ``folder`` for this process.
 
     A killed Snakemake leaves its jobs running. Such an orphan is asked to save and stop, so that
-    this process resumes where it was; one on another machine is waited for. Half-written
-    files that a killed process left in the folder are removed.
+    this process resumes where it was; one that has not done so after two minutes is killed, and
+    one on another machine is waited for. Half-written files that a killed process left in the folder
+    are removed.
 
     Raises :class:`pipeline.provenance.files.OutputError` where the folder cannot be made or locked.
     """
@@ -72,16 +74,24 @@ def _only_holder(lock: Path, left_overs: str) -> Iterator[None]:
             _write_owner(file, None)
 
 
+PATIENCE = 120.0
+"""Seconds for an orphan to save and stop. Killing it costs no more than its work since the last save."""
+
+
 def _lock(file: IO[str], lock: Path) -> None:
     asked: dict[str, Any] | None = None
+    deadline = math.inf
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             owner = _read_owner(lock)
             if owner is not None and owner != asked:
-                asked = owner
+                asked, deadline = owner, time.monotonic() + PATIENCE
                 _ask_to_stop(owner)
+            elif asked is not None and time.monotonic() > deadline:
+                deadline = math.inf
+                _kill(asked)
             time.sleep(0.05)
         except OSError as error:
             raise OutputError(
@@ -119,8 +129,28 @@ def _ask_to_stop(owner: Mapping[str, Any]) -> None:
         owner["host"],
     )
     with suppress(psutil.Error):
-        if owner["host"] == socket.gethostname() and owner.items() >= _identity(owner["pid"]).items():
-            psutil.Process(owner["pid"]).terminate()
+        if (process := _process_of(owner)) is not None:
+            process.terminate()
+            process.resume()  # one that is stopped, by Ctrl-Z for example, hears nothing until then
+
+
+def _kill(owner: Mapping[str, Any]) -> None:
+    """End a process that has not stopped when it was asked to."""
+    try:
+        if (process := _process_of(owner)) is not None:
+            LOG.warning("process %d has not stopped within %.0f s and is killed", owner["pid"], PATIENCE)
+            process.kill()
+    except psutil.AccessDenied:
+        LOG.warning("process %d belongs to another user, who has to end it", owner["pid"])
+    except psutil.NoSuchProcess:
+        pass
+
+
+def _process_of(owner: Mapping[str, Any]) -> psutil.Process | None:
+    """The process that holds a lock, if it is one of this machine that still runs."""
+    if owner["host"] != socket.gethostname() or not owner.items() >= _identity(owner["pid"]).items():
+        return None
+    return psutil.Process(owner["pid"])
 
 
 class Callers:
@@ -153,5 +183,6 @@ class Interruption:
     def exit_if_requested(self, message: str) -> None:
         """End the process with the shell's code for the signal, if one has come."""
         if self.signal is not None:
-            LOG.warning("%s: %s", signal.Signals(self.signal).name, message)
+            name = job_name() or signal.Signals(self.signal).name
+            LOG.warning("%s: %s; call again to go on", name, message)
             raise SystemExit(128 + self.signal)

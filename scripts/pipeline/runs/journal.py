@@ -10,6 +10,9 @@ Snakemake, which deletes declared outputs before it starts a job again, leaves t
 
 A save replaces the last one and appends nothing. What the other two hold beyond the lengths that it
 states was written by a process that was killed before its next save; it is cut off.
+
+What lies under these names and is not of this job (a state that states another key, a folder) is moved
+aside, never resumed from and never deleted.
 """
 
 import hashlib
@@ -19,6 +22,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,7 +81,7 @@ class Journal:
         seeds: int,
         metadata: Mapping[str, Any],
     ) -> None:
-        self._folder, self._metadata = folder, metadata
+        self._folder, self._key, self._metadata = folder, key, metadata
         self.path = folder / f".resume-{key}.state"
         self._nets_path = folder / f".resume-{key}.nets"
         self._lines_path = folder / f".resume-{key}.lines"
@@ -90,6 +94,7 @@ class Journal:
         """Start with nothing."""
         self.close()
         self._records = []
+        self._set_folders_aside()
         self._nets_path.unlink(missing_ok=True)  # it may have a second name, with contents to keep
         self._nets = TensorFile(self._nets_path, self._reserve)
         self._lines = _Lines(self._lines_path)
@@ -120,6 +125,7 @@ class Journal:
         self._nets.sync()
         self._lines.sync()
         about = {
+            "key": self._key,
             "values": values,
             "nets": [self._nets.length, self._nets.digest],
             "lines": [self._lines.length, self._lines.digest],
@@ -131,10 +137,14 @@ class Journal:
 
         Afterwards records and nets are appended where they were.
         """
+        self._set_folders_aside()
         if not self.path.exists():
             return None
         try:
             tensors, about = _read_checked(self.path)
+            if about["key"] != self._key:
+                _set_aside(self.path, "is the state of another job")
+                return None
             self._lines = _Lines(self._lines_path, *about["lines"])
             entries = self._reread()
             _own(self._nets_path)
@@ -168,6 +178,11 @@ class Journal:
             if opened is not None:
                 opened.close()
 
+    def _set_folders_aside(self) -> None:
+        for path in (self.path, self._nets_path, self._lines_path):
+            if path.is_dir():
+                _set_aside(path, "is a folder where a file of this job belongs")
+
     def _reread(self) -> list[Entry]:
         """The entries of the kept nets; the records are taken in."""
         assert self._lines is not None
@@ -185,7 +200,24 @@ class Journal:
 def remove_journals(folder: Path) -> None:
     """All of them, in the folder of a job."""
     for path in folder.glob(".resume-*"):
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            _set_aside(path, "is a folder where a file of this job belongs")
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _set_aside(path: Path, reason: str) -> None:
+    """Move what is not ours out of the way, under the first free name."""
+    names = (path.with_name(f"set-aside{path.name}.{number}") for number in count(1))
+    free = next(name for name in names if not name.exists())
+    LOG.warning(
+        "%s %s; it is now %s (delete it if you do not need it), and the job starts over",
+        path,
+        reason,
+        free.name,
+    )
+    with explained(path):
+        path.rename(free)
 
 
 class _Lines:

@@ -5,7 +5,7 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -154,6 +154,27 @@ class Jobs:
         setup = self.config.setup(training)
         activations = 2 * 4 * setup.seeds * setup.model.units(width) * setup.training.batch_size
         return int(1000 + 2 * activations // 10**6)
+
+    def memory_advice(self, rule: str, wildcards: Mapping[str, str], asked_mb: object) -> str:
+        """What a job that ran out of memory held, what it had asked for, and what makes it smaller."""
+        asked = f"It had asked for mem_mb={asked_mb}" if asked_mb else "It had asked for no memory"
+        training, width = wildcards.get("training"), wildcards.get("width")
+        if training is None or width is None:
+            return (
+                f"{asked}. Fewer jobs at a time need less: lower --cores, or give --resources mem_mb=N."
+            )
+        setup = self.config.setup(training)
+        name = f"{training.split('/')[0]}.{self.config.scale}"
+        if rule == "estimate_bounds":
+            held, keys = f"{setup.bounds.points or 'all'} points", f"{name}.bounds.points"
+        else:
+            held = f"{setup.seeds} seeds with batches of {setup.training.batch_size}"
+            keys = f"{name}.training.batch_size or {name}.seeds"
+        return (
+            f"Width {width}, {held}. {asked}. Fewer jobs at a time need less: lower --cores, or give "
+            f"--resources mem_mb=N; so does a smaller job: lower {keys}, or take {width} out of "
+            f"{name}.widths, under overrides in config.yaml."
+        )
 
     def study_data(self, study: str) -> list[str]:
         """Names of the data sets that a study reads."""

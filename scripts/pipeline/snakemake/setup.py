@@ -5,6 +5,7 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -85,6 +86,32 @@ class WorkflowSetup(Jobs):
         """
         images = self.figures_of_images if table == IMAGES else []
         return sorted([*self.figures_made_here, *images, *self.reader_tables])
+
+    def reported(self, folder: Path) -> list[str]:
+        """The figures that a report can show: drawn at this scale in ``folder``, with their tables.
+
+        Raises ``WorkflowError`` where there are none.
+        """
+        found = [name for name in self.figures if self._can_be_shown(folder, name)]
+        if not found:
+            raise WorkflowError(
+                f"there is no figure at scale {self.config.scale} to report yet. Make one first, for "
+                f"example with: snakemake --cores 2 --config scale={self.config.scale} -- "
+                f"figures/{self.figures_made_here[0]}.pdf"
+            )
+        return found
+
+    def _can_be_shown(self, folder: Path, name: str) -> bool:
+        drawn = [f"figures/{name}.pdf", f"figures/{name}.png"]
+        sources = [table.removesuffix(_EPOCHS) for table in self.room(name).tables]
+        tables = [paths.table(self.config.scale, source) for source in sources]
+        if not all((folder / file).exists() for file in (*drawn, *tables)):
+            return False
+        try:
+            about = json.loads((folder / "figures" / f"{name}.json").read_text())
+        except (OSError, ValueError):
+            return False
+        return isinstance(about, dict) and about.get("scale") == self.config.scale
 
     def facts_of(self, table: str) -> list[str]:
         """The facts that a table of claims judges."""

@@ -14,6 +14,7 @@ from pipeline.config.errors import ConfigError
 from pipeline.config.layers import Location, expand
 from pipeline.config.loading import COMMAND_LINE, Where, load_config
 from pipeline.downloads.records import forget_lost_files
+from pipeline.snakemake.messages import note_interruption, shape_messages
 from pipeline.snakemake.private import strike_missing_inputs
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
@@ -36,10 +37,21 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
         forget_lost_files(Path.cwd())
         remove_stale_locks(Path.cwd())
         strike_missing_inputs(Path.cwd())
+        shape_messages(setup)
+        note_interruption()
     if not workflow.deployment_settings.deployment_method:
-        # jobs run in the environment that snakemake itself was started from, activated or not
-        shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
+        shell.prefix(_before_each_command(scripts / "start.py"))
     return setup
+
+
+def _before_each_command(start: Path) -> str:
+    """Shell text by which jobs run in the environment of snakemake itself, activated or not.
+
+    They run by way of start.py, so that Ctrl-C ends one with one line, whatever it is about to import.
+    """
+    folder, script = shlex.quote(str(Path(sys.executable).parent)), shlex.quote(str(start))
+    text = f'export PATH={folder}:$PATH; python() {{ command python {script} "$@"; }}; '
+    return text.replace("{", "{{").replace("}", "}}")  # Snakemake formats it
 
 
 def _check_data_root(data_root: str | None, where: Where) -> None:

@@ -1,0 +1,71 @@
+"""A report after a few figures has those, and none of another scale."""
+
+import json
+
+import pytest
+import yaml
+from snakemake.exceptions import WorkflowError
+from tests.conftest import ROOT
+
+from pipeline.config.loading import load_config
+from pipeline.snakemake.reporting import reports
+from pipeline.snakemake.setup import WorkflowSetup
+
+
+@pytest.fixture(scope="module")
+def setup():
+    return WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_text())))
+
+
+def draw(folder, setup, name, scale):
+    """The files of a figure and of its tables at the scale of ``setup``, drawn at ``scale``."""
+    tables = [table.replace("_epochs.csv", ".csv") for table in setup.tables(name)]
+    for file in (f"figures/{name}.pdf", f"figures/{name}.png", *tables):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("made")
+    (folder / f"figures/{name}.json").write_text(json.dumps({"scale": scale}))
+
+
+def test_only_what_is_there_at_this_scale_is_reported(setup, tmp_path):
+    draw(tmp_path, setup, "double_descent", setup.config.scale)
+    draw(tmp_path, setup, "depth", "another")
+    draw(tmp_path, setup, "bias_variance", setup.config.scale)
+    (tmp_path / "figures/bias_variance.png").unlink()
+    draw(tmp_path, setup, "theory", setup.config.scale)
+    (tmp_path / "figures/theory.json").write_text("{")
+    draw(tmp_path, setup, "evolution", setup.config.scale)
+    assert setup.reported(tmp_path) == [
+        name for name in setup.figures if name in ("double_descent", "evolution")
+    ]
+
+
+def test_without_figures_there_is_nothing_to_report(setup, tmp_path):
+    with pytest.raises(WorkflowError, match=r"there is no figure at scale .* Make one first"):
+        setup.reported(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["snakemake", "--report", "a.zip"], True),
+        (["snakemake", "--report=a.zip"], True),
+        (["snakemake", "--report-stylesheet", "a.css"], False),
+        (["snakemake", "figures/report.pdf"], False),
+    ],
+)
+def test_calls_for_a_report_are_recognised(words, expected):
+    assert reports(words) is expected
+
+
+@pytest.mark.parametrize("rule", ["train", "estimate_bounds"])
+def test_advice_on_memory_names_settings_that_exist(setup, rule):
+    text = setup.memory_advice(rule, {"training": "double_descent", "width": "512"}, 1016)
+    seeds = setup.config.setup("double_descent").seeds
+    assert "mem_mb=1016" in text
+    assert "Width 512" in text
+    if rule == "train":
+        assert f"{seeds} seeds with batches of 512" in text
+        key = f"double_descent.{setup.config.scale}.training.batch_size"
+        lower = yaml.safe_load((ROOT / "config.yaml").read_text()) | {"overrides": {key: 64}}
+        assert load_config(lower).setup("double_descent").training.batch_size == 64
+    assert "no memory" in setup.memory_advice("study", {"study": "pairwise"}, None)
