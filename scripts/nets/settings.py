@@ -15,6 +15,9 @@ AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 LARGEST = 2**32 - 1
 """The largest whole number that a setting can be, and the largest seed that numpy takes."""
 
+MANY = 10**9
+"""The most that there can be of anything."""
+
 
 class Section(BaseModel):
     """A section of settings: a key that it does not know is a mistake.
@@ -82,9 +85,13 @@ def _odd(value: int) -> int:
     return value
 
 
-Count = Annotated[int, Field(strict=True, ge=1, le=10**9)]
-OddCount = Annotated[int, Field(strict=True, ge=1, le=10**9), AfterValidator(_odd)]
+Count = Annotated[int, Field(strict=True, ge=1, le=MANY)]
+OddCount = Annotated[int, Field(strict=True, ge=1, le=MANY), AfterValidator(_odd)]
 NonNegative = Annotated[int, Field(strict=True, ge=0, le=LARGEST)]
+MOST_REPEATS = 10_000
+Repeats = Annotated[int, Field(strict=True, ge=1, le=MOST_REPEATS)]
+"""Independent repeats, whose results are held side by side."""
+
 Percent = Annotated[int, Field(strict=True, ge=0, le=100)]
 Flag = Annotated[bool, Field(strict=True)]
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

@@ -25,6 +25,7 @@ from pipeline.config.rooms import (
     find_trainings,
     missing_functions,
 )
+from pipeline.config.sense import study_problems, training_problems
 from pipeline.config.training import Setup
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -84,6 +85,8 @@ class _Loader:
             for name, tree_of in studies.items()
         }
         self._check_names(rooms, about_studies, stated)
+        if not self.mistakes.problems:
+            self._check_sense(changed, found_trainings, stated, about_studies, studies, overrides)
         for room in rooms.values():
             for problem in missing_functions(room):
                 self.mistakes.add(problem)
@@ -200,6 +203,31 @@ class _Loader:
         except ValidationError as error:
             self.mistakes.add_all(error, tree, model, own_only=own_only)
             return None
+
+    def _check_sense(
+        self,
+        trees: Mapping[str, Mapping[str, Node]],
+        setups: Mapping[str, Mapping[str, Setup]],
+        stated: Mapping[str, Node],
+        about: Mapping[str, StudyAbout],
+        studies: Mapping[str, Node],
+        overrides: Mapping[str, Node],
+    ) -> None:
+        """Mistakes between settings, which are told once each setting by itself is valid."""
+        whole = {
+            name: {scale: _with_whole_variants(tree) for scale, tree in scales.items()}
+            for name, scales in trees.items()
+        }
+        for name, scales in setups.items():
+            home = stated[name].origin
+            for scale, setup in scales.items():
+                for problem in training_problems(name, scale, whole[name][scale], setup, home):
+                    self.mistakes.add(problem)
+        for name, tree_of in studies.items():
+            home = tree_of.origin
+            for scale, tree in overridden(scales_of(tree_of, {}), overrides.get(name)).items():
+                for problem in study_problems(name, scale, tree, about[name], whole, home):
+                    self.mistakes.add(problem)
 
     def _check_names(
         self, rooms: Mapping[str, Room], studies: Mapping[str, StudyAbout], trainings: Mapping[str, Node]
