@@ -25,7 +25,7 @@ class Section(BaseModel):
     So is a text or a truth value where a number is wanted, and a number where a truth value is.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     work: ClassVar[float] = 1
     """How many times as long an update takes with this, about; by it the longest jobs start first."""

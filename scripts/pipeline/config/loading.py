@@ -27,6 +27,7 @@ from pipeline.config.rooms import (
 )
 from pipeline.config.sense import study_problems, training_problems
 from pipeline.config.training import Setup
+from pipeline.config.yaml_files import UNREADABLE, check_size
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
@@ -47,6 +48,7 @@ def load_config(
     ConfigError
         With every mistake at once, each as ``file: path: what is wrong; how to mend it``.
     """
+    check_size(raw, where(()))
     return _Loader(raw, papers, where).load()
 
 
@@ -256,9 +258,10 @@ def _typed(value: Any) -> Any:
     if isinstance(value, list):
         return [_typed(item) for item in value]
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:  # left as a text, which is explained where a section should be
-        return value
+        meant = yaml.safe_load(value) if isinstance(value, str) else value
+    except (yaml.YAMLError, *UNREADABLE):
+        return value  # left as a text, which is explained where a section should be
+    return value if isinstance(meant, Mapping) else meant
 
 
 def scales_of(stated: Node, below: Mapping[str, Node]) -> dict[str, Node]:

@@ -147,7 +147,7 @@ class Room:
         except SyntaxError as error:
             where = f"{shown(self.study_file)}, line {error.lineno}"
             raise ConfigError([f"{where}: is no Python: {error.msg}"]) from None
-        except (OSError, NameError, LookupError) as error:
+        except (OSError, NameError, LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 [
                     f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give "

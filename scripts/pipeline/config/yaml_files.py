@@ -1,5 +1,6 @@
 """YAML as the project reads it: each key once, and every mistake with its file and line."""
 
+import json
 from collections import Counter
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ MOST = 100_000
 
 _Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-_UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
 """What constructors of YAML raise for a tag or a date that does not fit its text."""
 
 
@@ -72,7 +73,7 @@ def read_mapping(path: Path, name: str) -> dict[Any, Any]:
     except OSError as error:
         problem = f"cannot be read: {error.strerror}; make it a file that can"
         raise ConfigError([f"{name}: {problem}"]) from None
-    content = _parsed(text, name)
+    content = _parsed_json(text, name) or _parsed(text, name)
     if not isinstance(content, dict):
         raise ConfigError([f"{name}: must be a mapping of keys to values; write KEY: value"])
     check_size(content, name)
@@ -100,7 +101,7 @@ def _parsed(text: str, name: str) -> Any:
         raise _no_yaml(error, name) from None
     except _StatedTwiceError as error:
         raise ConfigError([f"{name}, line {error.line}: {error}"]) from None
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         line = "" if loader is None else f", line {loader.line}"
         words = readable(" ".join(str(error).split()))
         problem = f"has a value that cannot be read ({words}); correct it, or quote it as a text"
@@ -108,6 +109,25 @@ def _parsed(text: str, name: str) -> Any:
     finally:
         if loader is not None:
             loader.dispose()
+
+
+def _parsed_json(text: str, name: str) -> Any:
+    """The content of JSON, which need not be YAML; None of anything else."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, name))
+    except ConfigError:
+        raise
+    except UNREADABLE:
+        return None
+
+
+def _once(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise ConfigError([f"{name}: {readable(key)}: is stated twice; remove one"])
+    return dict(pairs)
 
 
 def _check_depth(text: str, name: str) -> None:

@@ -6,17 +6,37 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.shell import shell
 
 from pipeline.config.errors import ConfigError
 from pipeline.config.layers import Location, expand
 from pipeline.config.loading import COMMAND_LINE, Where, load_config
+from pipeline.config.yaml_files import check_size, check_stated_once, read_mapping
 from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.private import strike_missing_inputs
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
+
+
+def check_files(workflow: Any, own: str) -> None:
+    """Check that the files of the configuration can be read, and state each key once.
+
+    ``own`` is the workflow's file, which Snakemake is about to read: of a broken one it would give no
+    line, and of two values of a key it would take the last. Raises ``WorkflowError``.
+    """
+    if not workflow.is_main_process:
+        return
+    settings = workflow.config_settings
+    files = {str(file): Path(file) for file in (own, *(settings.configfiles or ()))}
+    try:
+        for name, path in files.items():
+            if path.exists():
+                check_stated_once(read_mapping(path, name), name)
+        check_size(settings.config or {}, COMMAND_LINE)
+        check_stated_once(settings.config or {}, COMMAND_LINE)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
@@ -72,6 +92,6 @@ class _Sources:
 
 def _content(file: Path) -> Any:
     try:
-        return expand(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError):  # Snakemake has said so
+        return expand(read_mapping(file, str(file)))
+    except ConfigError:  # it is not there, for a job on a node of a cluster
         return {}
