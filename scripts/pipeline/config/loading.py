@@ -135,7 +135,12 @@ class _Loader:
                     f"{part.origin}: {part.content!r} is not a section; write {name}.SCALE.KEY: value"
                 )
             for scale, own in part.children.items():
-                if scale not in SCALES:
+                if scale in (*TrainingAbout.model_fields, *StudyAbout.model_fields):
+                    self.mistakes.add(
+                        f"{own.origin}: only settings of a scale can be overridden; edit {scale} in the "
+                        f"file of {name}, or write {name}.SCALE.KEY: value"
+                    )
+                elif scale not in SCALES:
                     self.mistakes.add(
                         f"{own.origin}: {scale!r} is no scale{nearest(scale, list(SCALES))}; "
                         f"write {name}.SCALE.{scale} with one of {', '.join(SCALES)}"

@@ -147,7 +147,7 @@ def _too_many_repeats(tree: Node) -> Iterator[str]:
     for key, part in tree.children.items():
         yield from _too_many_repeats(part)
         asked = part.content
-        if key in _REPEATS and isinstance(asked, int) and asked > MOST_REPEATS:
+        if key in _REPEATS and isinstance(asked, int) and MOST_REPEATS < asked <= LARGEST:
             yield f"{part.origin}: {asked} is out of range; ask for at most {MOST_REPEATS}"
 
 

@@ -206,6 +206,14 @@ class Bounds(Section):
         "are taken over, at random and the same for all nets; null: all",
     )
 
+    @field_validator("ord", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: Any) -> Any:
+        """Python takes true for 1."""
+        if isinstance(given, bool):
+            raise ValueError(f"{given} is not known; use 1 or 2 or inf")
+        return given
+
     @model_validator(mode="after")
     def _tighter_bounds_are_of_the_2_norm(self) -> Self:
         if self.ord != 2 and self.upper != "autolip":

@@ -8,6 +8,7 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 
 from pipeline.snakemake.setup import WorkflowSetup
+from pipeline.snakemake.workflow import Sources
 
 NONE = 3
 """Exit status of a process that finds no GPU."""
@@ -27,7 +28,7 @@ def check_device(workflow: Any, setup: WorkflowSetup) -> None:
     asked = list(_asked_for(workflow, setup))
     if asked and _has_none():
         raise WorkflowError(
-            f"{' and '.join(asked)} asked for, but torch finds no CUDA device on this machine; set "
+            f"{', and '.join(asked)} asked for, but torch finds no CUDA device on this machine; set "
             "device to auto or cpu, or run on a machine with a GPU"
         )
 
@@ -35,11 +36,14 @@ def check_device(workflow: Any, setup: WorkflowSetup) -> None:
 def _asked_for(workflow: Any, setup: WorkflowSetup) -> list[str]:
     """What insists on a GPU: all trainings, or studies among the jobs to be run."""
     jobs = list(workflow.dag.needrun_jobs())
-    found = ["device: cuda"] if setup.config.top.device == "cuda" else []
+    where = Sources(workflow)
+    found = []
+    if setup.config.top.device == "cuda":
+        found.append(f"{where(('device',))}: device: cuda is")
     names = sorted(job.wildcards.study for job in jobs if job.rule.name == "study")
     scale = setup.config.scale
     return found + [
-        f"{name}.{scale}.device: cuda"
+        f"{name}.{scale}.device: cuda is"
         for name in names
         if getattr(setup.config.study(name), "device", None) == "cuda"
     ]

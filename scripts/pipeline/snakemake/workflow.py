@@ -47,12 +47,12 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
     """
     try:
         scripts = Path(workflow.basedir) / "scripts"
-        config = load_config(raw_config, scripts / "papers", _Sources(workflow))
+        config = load_config(raw_config, scripts / "papers", Sources(workflow))
         setup = WorkflowSetup(config, scripts)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
-        _check_data_root(config.top.data_root, _Sources(workflow))
+        _check_data_root(config.top.data_root, Sources(workflow))
         forget_lost_files(Path.cwd())
         remove_stale_locks(Path.cwd())
         strike_missing_inputs(Path.cwd())
@@ -72,7 +72,7 @@ def _check_data_root(data_root: str | None, where: Where) -> None:
         raise WorkflowError(str(ConfigError([mistake])))
 
 
-class _Sources:
+class Sources:
     """Which of the command line, files of the user's and config.yaml states a setting."""
 
     def __init__(self, workflow: Any) -> None:
@@ -81,6 +81,7 @@ class _Sources:
         self._layers = [(COMMAND_LINE, expand(settings.config or {})), *files]
 
     def __call__(self, location: Location) -> str:
+        """The name of what states the setting at a place."""
         for name, content in self._layers:
             node: Any = content
             for key in location:
