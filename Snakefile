@@ -10,18 +10,22 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 
+sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+
+from pipeline.snakemake.workflow import check_files, prepare_workflow  # noqa: E402
+
+check_files(workflow, "config.yaml")
+
 
 configfile: "config.yaml"
 
-
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
 
 from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
 from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
 from pipeline.snakemake.reporting import reports  # noqa: E402
-from pipeline.snakemake.workflow import prepare_workflow  # noqa: E402
+from pipeline.snakemake.device import check_device  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
 
@@ -51,6 +55,7 @@ include: "rules/claims.smk"
 
 onstart:
     hold_folder(workflow)
+    check_device(workflow, SETUP)
     lift_rate_limit(workflow)
 
 

@@ -72,6 +72,18 @@ def settings_of(kind: str, name: str) -> type[Section]:
 
 
 @cache
+def stated(kind: str, name: str, constant: str) -> Any:
+    """A constant at the top level of a part's file, which is not run; None if it is not stated."""
+    path = ROOT / FOLDERS[kind] / f"{name}.py"
+    if not path.exists():
+        return None
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
+            return ast.literal_eval(node.value)
+    return None
+
+
+@cache
 def read_settings(path: Path) -> type[Section]:
     """The class ``Settings`` of a file whose imports are not run.
 

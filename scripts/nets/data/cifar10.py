@@ -32,6 +32,8 @@ PUBLISHED = Published(
     ),
 )
 
+TRAINING_POINTS = 50_000
+
 DATASET = DataSet(
     build=cifar(_TRAIN, _TEST, b"labels"),
     sha256="077789cd0c70b7584290989db651b627f0e328faae1abd7c1fed86e362183864",

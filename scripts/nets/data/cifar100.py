@@ -24,6 +24,8 @@ PUBLISHED = Published(
     ),
 )
 
+TRAINING_POINTS = 50_000
+
 DATASET = DataSet(
     build=cifar(("train",), "test", b"fine_labels"),
     sha256=None,

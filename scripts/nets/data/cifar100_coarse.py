@@ -4,6 +4,8 @@ from nets.data.cifar100 import PUBLISHED
 from nets.dataset import DataSet
 from nets.formats.cifar import cifar
 
+TRAINING_POINTS = 50_000
+
 DATASET = DataSet(
     build=cifar(("train",), "test", b"coarse_labels"),
     sha256=None,

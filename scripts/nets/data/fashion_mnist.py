@@ -21,6 +21,8 @@ PUBLISHED = Published(
     files=tuple(PublishedFile(f"{name}.gz", *_FILES[name], (Member(name),)) for name in MEMBERS),
 )
 
+TRAINING_POINTS = 60_000
+
 DATASET = DataSet(
     build=mnist_like,
     sha256=None,

@@ -60,6 +60,8 @@ PUBLISHED = Published(
     ),
 )
 
+TRAINING_POINTS = 60_000
+
 DATASET = DataSet(
     build=mnist_like,
     sha256="856aee0b39b53686da7fb1802de0ac8d3ced819dd5008d01330e5b44eb452741",

@@ -25,6 +25,8 @@ def _build(_: Read) -> Arrays:
     )
 
 
+TRAINING_POINTS = 4_000
+
 DATASET = DataSet(
     build=_build,
     sha256="e2cc88b67e78d214989df1f234d83fc96d7b4fcd78558a06a8696a8bd28c0ffb",

@@ -1,5 +1,6 @@
 """Mistakes in settings, in words: what is wrong, in which file and where, and how to mend it."""
 
+import math
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -17,8 +18,32 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: list[str]) -> None:
         count = "a mistake" if len(problems) == 1 else f"{len(problems)} mistakes"
-        super().__init__("\n".join([f"{count} in the configuration:", *problems]))
-        self.problems = problems
+        self.problems = [readable(problem) for problem in problems]
+        super().__init__("\n".join([f"{count} in the configuration:", *self.problems]))
+
+
+def readable(text: str) -> str:
+    """``text`` in one line that any terminal can show."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def quoted(given: Any) -> str:
+    """A value as it stands in messages."""
+    if isinstance(given, tuple):
+        given = _as_lists(given)
+    try:
+        text = repr(given)
+    except (ValueError, RecursionError):  # an integer of more digits than Python writes
+        text = f"a number of {given.bit_length()} bits" if isinstance(given, int) else "this value"
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(part) for part in value] if isinstance(value, tuple) else value
+
+
+LONGEST = 100
+"""How much of a value a message has, in characters."""
 
 
 class Mistakes:
@@ -90,31 +115,56 @@ def what_and_fix(detail: ErrorDetails, model: type[BaseModel], also_valid: Seque
             return "is missing; add it (docs/config.md lists every key)"
         case "literal_error":
             valid = [part.strip(" '") for part in _split_expected(context["expected"])]
-            return f"{given!r} is not known{nearest(str(given), valid)}; use {' or '.join(valid)}"
+            near = nearest(quoted(given).strip("'"), valid)
+            return f"{quoted(given)} is not known{near}; use {' or '.join(valid)}"
         case "union_tag_invalid":
             valid = [part.strip(" '") for part in context["expected_tags"].split(",")]
             name = context["tag"]
-            return f"name {name!r} is not known{nearest(name, valid)}; use {' or '.join(valid)}"
+            return f"name {quoted(name)} is not known{nearest(name, valid)}; use {' or '.join(valid)}"
         case "union_tag_not_found":
             sections = sections_at(model, detail["loc"])
             return f"needs a name; use {' or '.join(name for s in sections for name in _tags(s))}"
         case "value_error":
             return str(context["error"])
         case "tuple_type" | "list_type":
-            return f"{given!r} is not a list; write [{given}]"
+            return f"{quoted(given)} is not a list; write [{_unquoted(given)}]"
         case "string_type":
-            return f"{given!r} is not a text"
+            return f"{quoted(given)} is not a text; write one, in quotes"
         case "dict_type" | "model_type" | "model_attributes_type":
-            return f"{given!r} is not a section; write keys and values below it"
+            return f"{quoted(given)} is not a section; write keys and values below it"
         case "int_type" | "int_from_float":
-            return f"{given!r} is not a whole number; write an integer without quotes or point"
+            return f"{quoted(given)} is not a whole number; write an integer without quotes or point"
+        case "float_type":
+            return f"{quoted(given)} is not a number; {_as_a_number(given)}"
+        case "bool_type":
+            return f"{quoted(given)} is neither true nor false; write one of them, without quotes"
+        case "invalid_key":
+            return f"key {quoted(given)} is not a text; quote it"
         case "greater_than_equal" | "greater_than" | "less_than_equal" | "less_than":
-            return f"{given!r} is out of range; {_sentence(detail['msg'])}"
-    return f"{given!r}: {_sentence(detail['msg'])}"
+            return f"{quoted(given)} is out of range; {_sentence(detail['msg'])}"
+    return f"{quoted(given)}: {_sentence(detail['msg'])}"
 
 
 def _split_expected(expected: str) -> list[str]:
     return expected.replace(" or ", ", ").split(",")
+
+
+def _unquoted(given: Any) -> str:
+    return given[:LONGEST] if isinstance(given, str) else quoted(given)
+
+
+def _as_a_number(given: Any) -> str:
+    """How to write the number that is meant."""
+    if isinstance(given, int) and not isinstance(given, bool):
+        return "it is too large"
+    try:
+        meant = float(given) if isinstance(given, str) else math.nan
+    except ValueError:
+        meant = math.nan
+    if not math.isfinite(meant):
+        return "write one, such as 0.1"
+    exponent = " (YAML takes 1e-3, without a point, for a text)" if "e" in given else ""
+    return f"write {meant!r} without quotes{exponent}"
 
 
 def _sentence(message: str) -> str:

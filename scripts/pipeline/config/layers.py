@@ -81,6 +81,14 @@ def plain(tree: Node | None) -> Any:
     return tree.content
 
 
+def node_at(tree: Node, *keys: str) -> Node | None:
+    """What is stated at a place, if anything is."""
+    found: Node | None = tree
+    for key in keys:
+        found = None if found is None else found.children.get(key)
+    return found
+
+
 def origin_of(tree: Node, location: Location, *, missing: bool = False) -> Origin:
     """Where the thing at ``location`` was written, or should have been if it is ``missing``.
 

@@ -25,7 +25,9 @@ from pipeline.config.rooms import (
     find_trainings,
     missing_functions,
 )
+from pipeline.config.sense import study_problems, training_problems
 from pipeline.config.training import Setup
+from pipeline.config.yaml_files import UNREADABLE, check_size
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
@@ -46,6 +48,7 @@ def load_config(
     ConfigError
         With every mistake at once, each as ``file: path: what is wrong; how to mend it``.
     """
+    check_size(raw, where(()))
     return _Loader(raw, papers, where).load()
 
 
@@ -84,6 +87,8 @@ class _Loader:
             for name, tree_of in studies.items()
         }
         self._check_names(rooms, about_studies, stated)
+        if not self.mistakes.problems:
+            self._check_sense(changed, found_trainings, stated, about_studies, studies, overrides)
         for room in rooms.values():
             for problem in missing_functions(room):
                 self.mistakes.add(problem)
@@ -130,7 +135,12 @@ class _Loader:
                     f"{part.origin}: {part.content!r} is not a section; write {name}.SCALE.KEY: value"
                 )
             for scale, own in part.children.items():
-                if scale not in SCALES:
+                if scale in (*TrainingAbout.model_fields, *StudyAbout.model_fields):
+                    self.mistakes.add(
+                        f"{own.origin}: only settings of a scale can be overridden; edit {scale} in the "
+                        f"file of {name}, or write {name}.SCALE.KEY: value"
+                    )
+                elif scale not in SCALES:
                     self.mistakes.add(
                         f"{own.origin}: {scale!r} is no scale{nearest(scale, list(SCALES))}; "
                         f"write {name}.SCALE.{scale} with one of {', '.join(SCALES)}"
@@ -201,6 +211,31 @@ class _Loader:
             self.mistakes.add_all(error, tree, model, own_only=own_only)
             return None
 
+    def _check_sense(
+        self,
+        trees: Mapping[str, Mapping[str, Node]],
+        setups: Mapping[str, Mapping[str, Setup]],
+        stated: Mapping[str, Node],
+        about: Mapping[str, StudyAbout],
+        studies: Mapping[str, Node],
+        overrides: Mapping[str, Node],
+    ) -> None:
+        """Mistakes between settings, which are told once each setting by itself is valid."""
+        whole = {
+            name: {scale: _with_whole_variants(tree) for scale, tree in scales.items()}
+            for name, scales in trees.items()
+        }
+        for name, scales in setups.items():
+            home = stated[name].origin
+            for scale, setup in scales.items():
+                for problem in training_problems(name, scale, whole[name][scale], setup, home):
+                    self.mistakes.add(problem)
+        for name, tree_of in studies.items():
+            home = tree_of.origin
+            for scale, tree in overridden(scales_of(tree_of, {}), overrides.get(name)).items():
+                for problem in study_problems(name, scale, tree, about[name], whole, home):
+                    self.mistakes.add(problem)
+
     def _check_names(
         self, rooms: Mapping[str, Room], studies: Mapping[str, StudyAbout], trainings: Mapping[str, Node]
     ) -> None:
@@ -228,9 +263,10 @@ def _typed(value: Any) -> Any:
     if isinstance(value, list):
         return [_typed(item) for item in value]
     try:
-        return yaml.safe_load(value) if isinstance(value, str) else value
-    except yaml.YAMLError:  # left as a text, which is explained where a section should be
-        return value
+        meant = yaml.safe_load(value) if isinstance(value, str) else value
+    except (yaml.YAMLError, *UNREADABLE):
+        return value  # left as a text, which is explained where a section should be
+    return value if isinstance(meant, Mapping) else meant
 
 
 def scales_of(stated: Node, below: Mapping[str, Node]) -> dict[str, Node]:

@@ -13,13 +13,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import Field, ValidationError
 
 from nets.parts import read_settings
 from nets.settings import Section
 from pipeline.config.errors import ConfigError, Mistakes
 from pipeline.config.layers import Node, Origin, node, plain
+from pipeline.config.yaml_files import read_mapping
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
@@ -147,7 +147,7 @@ class Room:
         except SyntaxError as error:
             where = f"{shown(self.study_file)}, line {error.lineno}"
             raise ConfigError([f"{where}: is no Python: {error.msg}"]) from None
-        except (OSError, NameError, LookupError) as error:
+        except (OSError, NameError, LookupError, TypeError, ValueError) as error:
             raise ConfigError(
                 [
                     f"{shown(self.study_file)}: the settings of the study cannot be read: {error}; give "
@@ -201,13 +201,7 @@ def shown(path: Path) -> str:
 def read_yaml(path: Path) -> Node:
     """The file as a layer. Raises :class:`ConfigError` where it is no YAML mapping."""
     origin = Origin(shown(path), ())
-    try:
-        content = yaml.load(path.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{origin.file}: is no YAML: {' '.join(str(error).split())}"]) from None
-    if not isinstance(content, dict):
-        raise ConfigError([f"{origin.file}: must be a mapping of keys to values"])
-    return node(content, origin)
+    return node(read_mapping(path, origin.file), origin)
 
 
 def find_rooms(papers: Path, mistakes: Mistakes) -> dict[str, Room]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     Field,
     StringConstraints,
     ValidationInfo,
@@ -22,12 +23,15 @@ from pydantic import (
 
 from nets import parts
 from nets.settings import (
+    LARGEST,
     Count,
     NonNegative,
     Percent,
     PositiveFloat,
+    Repeats,
     Section,
 )
+from pipeline.config.errors import quoted
 
 # The settings themselves are parameters of the rules, so a new key here rebuilds nothing.
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
@@ -159,7 +163,8 @@ class Training(Penalties):
     )
     record_every: Count = Field(description="epochs between two rows of history.csv")
     keep_epochs: tuple[NonNegative, ...] = Field(
-        description="epochs whose weights are kept, besides initialisation and the stop"
+        description="epochs whose weights are kept, besides initialisation and the stop; those of an "
+        "inherited list that lie beyond max_epochs are left out"
     )
 
     @property
@@ -201,11 +206,26 @@ class Bounds(Section):
         "are taken over, at random and the same for all nets; null: all",
     )
 
+    @field_validator("ord", mode="before")
+    @classmethod
+    def _no_truth_value(cls, given: Any) -> Any:
+        """Python takes true for 1."""
+        if isinstance(given, bool):
+            raise ValueError(f"{given} is not known; use 1 or 2 or inf")
+        return given
+
     @model_validator(mode="after")
     def _tighter_bounds_are_of_the_2_norm(self) -> Self:
         if self.ord != 2 and self.upper != "autolip":
             raise ValueError(f"upper: {self.upper} is for ord 2, not {self.ord}; use autolip")
         return self
+
+
+def _positive(given: Any) -> Any:
+    """Told once here, and not once for each of two types."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= LARGEST:
+        raise ValueError(f"{quoted(given)} is out of range; write a number above 0")
+    return given
 
 
 class PlainSetup(Section):
@@ -223,10 +243,12 @@ class PlainSetup(Section):
     )
     model: Model
     widths: tuple[Count, ...] = Field(min_length=1, description="hidden widths, one training job each")
-    seeds: Count = Field(description="independent initialisations per width, trained side by side")
+    seeds: Repeats = Field(description="independent initialisations per width, trained side by side")
     training: Training
     bounds: Bounds
-    threshold_width: Count | Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+    threshold_width: Annotated[
+        Count | Annotated[float, Field(gt=0, allow_inf_nan=False)], BeforeValidator(_positive)
+    ] = Field(
         description="width at which parameters equal training points (times classes, for the squared "
         "error), between two if need be, drawn as a vertical line"
     )

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from nets.settings import LARGEST, MANY
 from pipeline.config.config import PAPER, SCALES, Config, TopLevel, names_of_setups
 from pipeline.config.errors import models_in
 from pipeline.config.loading import load_config
@@ -162,7 +163,8 @@ def _name(annotation: Any) -> str:
 
 def _limit(item: Any) -> str:
     for attribute, words in (("ge", "at least"), ("gt", "above"), ("le", "at most")):
-        if (value := getattr(item, attribute, None)) is not None:
+        value = getattr(item, attribute, None)
+        if value is not None and value not in (MANY, LARGEST):
             return f"{words} {value}"
     return ""
 

@@ -6,18 +6,38 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.shell import shell
 
 from pipeline.config.errors import ConfigError
 from pipeline.config.layers import Location, expand
 from pipeline.config.loading import COMMAND_LINE, Where, load_config
+from pipeline.config.yaml_files import check_size, check_stated_once, read_mapping
 from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.messages import note_interruption, shape_messages
 from pipeline.snakemake.private import strike_missing_inputs
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
+
+
+def check_files(workflow: Any, own: str) -> None:
+    """Check that the files of the configuration can be read, and state each key once.
+
+    ``own`` is the workflow's file, which Snakemake is about to read: of a broken one it would give no
+    line, and of two values of a key it would take the last. Raises ``WorkflowError``.
+    """
+    if not workflow.is_main_process:
+        return
+    settings = workflow.config_settings
+    files = {str(file): Path(file) for file in (own, *(settings.configfiles or ()))}
+    try:
+        for name, path in files.items():
+            if path.exists():
+                check_stated_once(read_mapping(path, name), name)
+        check_size(settings.config or {}, COMMAND_LINE)
+        check_stated_once(settings.config or {}, COMMAND_LINE)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
@@ -28,12 +48,12 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
     """
     try:
         scripts = Path(workflow.basedir) / "scripts"
-        config = load_config(raw_config, scripts / "papers", _Sources(workflow))
+        config = load_config(raw_config, scripts / "papers", Sources(workflow))
         setup = WorkflowSetup(config, scripts)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
     if workflow.is_main_process:
-        _check_data_root(config.top.data_root, _Sources(workflow))
+        _check_data_root(config.top.data_root, Sources(workflow))
         forget_lost_files(Path.cwd())
         remove_stale_locks(Path.cwd())
         strike_missing_inputs(Path.cwd())
@@ -64,7 +84,7 @@ def _check_data_root(data_root: str | None, where: Where) -> None:
         raise WorkflowError(str(ConfigError([mistake])))
 
 
-class _Sources:
+class Sources:
     """Which of the command line, files of the user's and config.yaml states a setting."""
 
     def __init__(self, workflow: Any) -> None:
@@ -73,6 +93,7 @@ class _Sources:
         self._layers = [(COMMAND_LINE, expand(settings.config or {})), *files]
 
     def __call__(self, location: Location) -> str:
+        """The name of what states the setting at a place."""
         for name, content in self._layers:
             node: Any = content
             for key in location:
@@ -84,6 +105,6 @@ class _Sources:
 
 def _content(file: Path) -> Any:
     try:
-        return expand(yaml.safe_load(file.read_text()))
-    except (OSError, yaml.YAMLError):  # Snakemake has said so
+        return expand(read_mapping(file, str(file)))
+    except ConfigError:  # it is not there, for a job on a node of a cluster
         return {}

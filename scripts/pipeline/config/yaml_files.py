@@ -1,0 +1,182 @@
+"""YAML as the project reads it: each key once, and every mistake with its file and line."""
+
+import json
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.config.errors import LONGEST, ConfigError, quoted, readable
+from pipeline.config.layers import leaves
+
+AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
+
+DEEPEST = 50
+"""How many sections and lists can stand within each other."""
+
+MOST = 100_000
+"""How many values a file can have, those that aliases repeat included."""
+
+_Base: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+UNREADABLE = (ValueError, TypeError, LookupError, AttributeError, OverflowError, RecursionError)
+"""What constructors of YAML raise for a tag or a date that does not fit its text."""
+
+
+class _Loader(_Base):
+    """Refuses a key that a section has twice, and remembers the line that it has come to."""
+
+    line = 0
+
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        self.line = node.start_mark.line + 1
+        return super().construct_scalar(node)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        if isinstance(node, yaml.MappingNode):
+            lines: dict[str, int] = {}
+            for key, _ in node.value:
+                if not isinstance(key, yaml.ScalarNode):
+                    continue
+                line = key.start_mark.line + 1
+                if key.value in lines:
+                    raise _StatedTwiceError(key.value, lines[key.value], line)
+                lines[key.value] = line
+        return super().construct_mapping(node, deep=deep)
+
+
+class _StatedTwiceError(Exception):
+    """A section has a key twice."""
+
+    def __init__(self, key: str, first: int, second: int) -> None:
+        super().__init__(
+            f"{readable(key)}: is stated twice, first in line {first}, and only one can count; "
+            "remove one"
+        )
+        self.line = second
+
+
+def read_mapping(path: Path, name: str) -> dict[Any, Any]:
+    """The content of a file of keys and values, which is called ``name`` in messages.
+
+    Raises :class:`ConfigError`, with the line where there is one.
+    """
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        byte = error.object[error.start]
+        problem = f"byte 0x{byte:02x} is not UTF-8; save the file as UTF-8"
+        raise ConfigError([f"{name}, line {line}: {problem}"]) from None
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}; make it a file that can"
+        raise ConfigError([f"{name}: {problem}"]) from None
+    content = _parsed_json(text, name) or _parsed(text, name)
+    if not isinstance(content, dict):
+        raise ConfigError([f"{name}: must be a mapping of keys to values; write KEY: value"])
+    check_size(content, name)
+    return content
+
+
+def check_stated_once(content: Mapping[Any, Any], name: str) -> None:
+    """Raise :class:`ConfigError` for what a file states with dots and nested, or in two places."""
+    paths = Counter(path for path, _ in leaves(content))
+    twice = [path for path, times in paths.items() if times > 1]
+    if twice:
+        raise ConfigError(
+            [f"{name}: {path}: is stated twice, nested and with dots; remove one" for path in twice]
+        )
+
+
+def _parsed(text: str, name: str) -> Any:
+    if sum(map(text.count, "[{-:?")) > 10 * DEEPEST:
+        _check_depth(text, name)
+    loader: _Loader | None = None
+    try:
+        loader = _Loader(text)
+        return loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise _no_yaml(error, name) from None
+    except _StatedTwiceError as error:
+        raise ConfigError([f"{name}, line {error.line}: {error}"]) from None
+    except UNREADABLE as error:
+        line = "" if loader is None else f", line {loader.line}"
+        words = readable(" ".join(str(error).split()))
+        problem = f"has a value that cannot be read ({words}); correct it, or quote it as a text"
+        raise ConfigError([f"{name}{line}: {problem}"]) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _parsed_json(text: str, name: str) -> Any:
+    """The content of JSON, which need not be YAML; None of anything else."""
+    if not text.lstrip().startswith("{"):
+        return None
+    try:
+        return json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, name))
+    except ConfigError:
+        raise
+    except UNREADABLE:
+        return None
+
+
+def _once(pairs: list[tuple[str, Any]], name: str) -> dict[str, Any]:
+    for key, times in Counter(key for key, _ in pairs).items():
+        if times > 1:
+            raise ConfigError([f"{name}: {readable(key)}: is stated twice; remove one"])
+    return dict(pairs)
+
+
+def _check_depth(text: str, name: str) -> None:
+    """Before anything recurses, as libyaml does without a limit until the stack is full."""
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=_Base):
+            if isinstance(event, yaml.CollectionStartEvent):
+                depth += 1
+            elif isinstance(event, yaml.CollectionEndEvent):
+                depth -= 1
+            if depth > DEEPEST:
+                line = event.start_mark.line + 1
+                raise ConfigError([f"{name}, line {line}: {_TOO_DEEP}"])
+    except yaml.YAMLError as error:
+        raise _no_yaml(error, name) from None
+
+
+_TOO_DEEP = f"more than {DEEPEST} sections or lists stand within each other; nest them less"
+
+
+def _no_yaml(error: yaml.YAMLError, name: str) -> ConfigError:
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    line = "" if mark is None else f", line {mark.line + 1}"
+    said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error)
+    context = getattr(error, "context", None)
+    words = readable(" ".join(f"{said} {context or ''}".split()))
+    advice = "indent with spaces, close what is opened, and quote texts that have : or #"
+    return ConfigError([f"{name}{line}: is no YAML: {words}; {advice}"])
+
+
+def check_size(content: Any, name: str) -> None:
+    """Raise :class:`ConfigError` for what aliases make endless, depth, and keys that are no texts.
+
+    Truth values and numbers will do as keys, which YAML makes of texts such as ``on`` and ``1``.
+    """
+    waiting, seen = [(content, 1)], 0
+    while waiting:
+        value, depth = waiting.pop()
+        seen += 1
+        if depth > DEEPEST:
+            raise ConfigError([f"{name}: {_TOO_DEEP}"])
+        if seen > MOST:
+            problem = f"has more than {MOST} values; shorten its lists, or repeat less by aliases"
+            raise ConfigError([f"{name}: {problem}"])
+        if isinstance(value, Mapping):
+            waiting += [(part, depth + 1) for part in value.values()]
+            for key in value:
+                if not isinstance(key, str | int | float) or len(quoted(key)) >= LONGEST:
+                    raise ConfigError([f"{name}: {quoted(key)} is no name of a setting; correct it"])
+        elif isinstance(value, list | tuple | set):
+            waiting += [(part, depth + 1) for part in value]
