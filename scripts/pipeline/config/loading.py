@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from pipeline.config.config import PAPER, SCALES, Config, TopLevel
-from pipeline.config.errors import Mistakes, nearest
+from pipeline.config.errors import Mistakes, nearest, quoted
 from pipeline.config.layers import Location, Node, Origin, expand, node, overlay, plain
 from pipeline.config.rooms import (
     PAPERS,
@@ -27,7 +27,7 @@ from pipeline.config.rooms import (
 )
 from pipeline.config.sense import study_problems, training_problems
 from pipeline.config.training import Setup
-from pipeline.config.yaml_files import UNREADABLE, check_size
+from pipeline.config.yaml_files import UNREADABLE, check_size, is_endless
 
 AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
@@ -127,12 +127,12 @@ class _Loader:
             if name not in names:
                 near = nearest(name, sorted(names))
                 self.mistakes.add(
-                    f"{part.origin}: there is no set-up {name!r}{near}; write NAME.SCALE.KEY: value, "
+                    f"{part.origin}: there is no set-up {quoted(name)}{near}; write NAME.SCALE.KEY: value, "
                     "where NAME is a training or a study (docs/config.md lists them)"
                 )
             if not isinstance(part.content, dict):
                 self.mistakes.add(
-                    f"{part.origin}: {part.content!r} is not a section; write {name}.SCALE.KEY: value"
+                    f"{part.origin}: {quoted(part.content)} is not a section; write {name}.SCALE.KEY: value"
                 )
             for scale, own in part.children.items():
                 if scale in (*TrainingAbout.model_fields, *StudyAbout.model_fields):
@@ -142,7 +142,7 @@ class _Loader:
                     )
                 elif scale not in SCALES:
                     self.mistakes.add(
-                        f"{own.origin}: {scale!r} is no scale{nearest(scale, list(SCALES))}; "
+                        f"{own.origin}: {quoted(scale)} is no scale{nearest(scale, list(SCALES))}; "
                         f"write {name}.SCALE.{scale} with one of {', '.join(SCALES)}"
                     )
         return tree.children
@@ -173,7 +173,7 @@ class _Loader:
             if like is None:
                 return 0
             if like not in stated or like in (*seen, name):
-                problem = "is like itself" if like in stated else f"{like!r} is no training"
+                problem = "is like itself" if like in stated else f"{quoted(like)} is no training"
                 others = [other for other in stated if other != name]
                 self.mistakes.add(
                     f"{stated[name].first.below('like')}: {problem}; name one of: "
@@ -244,7 +244,7 @@ class _Loader:
                 if run not in trainings:
                     origin = rooms[name].tree.children["study"].origin.below("runs", place)
                     self.mistakes.add(
-                        f"{origin}: {run!r} is no training{nearest(run, list(trainings))}; "
+                        f"{origin}: {quoted(run)} is no training{nearest(run, list(trainings))}; "
                         f"known: {', '.join(sorted(trainings))}"
                     )
         tables = [*studies, *trainings, *(f"{name}_epochs" for name in trainings)]
@@ -252,7 +252,7 @@ class _Loader:
             for place, table in enumerate(room.tables):
                 if room.kind != "study" and table not in tables:
                     self.mistakes.add(
-                        f"{room.tree.origin.below('tables', place)}: {table!r} is no table"
+                        f"{room.tree.origin.below('tables', place)}: {quoted(table)} is no table"
                         f"{nearest(table, tables)}; there is one for every study and training, and "
                         "NAME_epochs for every training"
                     )
@@ -266,7 +266,7 @@ def _typed(value: Any) -> Any:
         meant = yaml.safe_load(value) if isinstance(value, str) else value
     except (yaml.YAMLError, *UNREADABLE):
         return value  # left as a text, which is explained where a section should be
-    return value if isinstance(meant, Mapping) else meant
+    return value if isinstance(meant, Mapping) or is_endless(meant) else meant
 
 
 def scales_of(stated: Node, below: Mapping[str, Node]) -> dict[str, Node]:

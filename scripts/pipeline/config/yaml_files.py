@@ -16,6 +16,9 @@ AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 DEEPEST = 50
 """How many sections and lists can stand within each other."""
 
+LONGEST_NUMBER = 10_000
+"""How many bits a whole number can have."""
+
 MOST = 100_000
 """How many values a file can have, those that aliases repeat included."""
 
@@ -164,19 +167,32 @@ def check_size(content: Any, name: str) -> None:
 
     Truth values and numbers will do as keys, which YAML makes of texts such as ``on`` and ``1``.
     """
-    waiting, seen = [(content, 1)], 0
+    waiting: list[tuple[Any, tuple[Any, ...]]] = [(content, ())]
+    seen = 0
     while waiting:
-        value, depth = waiting.pop()
+        value, path = waiting.pop()
         seen += 1
-        if depth > DEEPEST:
+        if is_endless(value):
+            place = readable(".".join(map(str, path)))
+            raise ConfigError([f"{name}: {place}: {quoted(value)} is out of range; write a smaller one"])
+        if len(path) >= DEEPEST:
             raise ConfigError([f"{name}: {_TOO_DEEP}"])
         if seen > MOST:
             problem = f"has more than {MOST} values; shorten its lists, or repeat less by aliases"
             raise ConfigError([f"{name}: {problem}"])
         if isinstance(value, Mapping):
-            waiting += [(part, depth + 1) for part in value.values()]
             for key in value:
-                if not isinstance(key, str | int | float) or len(quoted(key)) >= LONGEST:
+                if (
+                    not isinstance(key, str | int | float)
+                    or is_endless(key)
+                    or len(quoted(key)) >= LONGEST
+                ):
                     raise ConfigError([f"{name}: {quoted(key)} is no name of a setting; correct it"])
+            waiting += [(part, (*path, key)) for key, part in value.items()]
         elif isinstance(value, list | tuple | set):
-            waiting += [(part, depth + 1) for part in value]
+            waiting += [(part, (*path, place)) for place, part in enumerate(value)]
+
+
+def is_endless(value: Any) -> bool:
+    """Whether it is a whole number of more digits than Python writes."""
+    return isinstance(value, int) and value.bit_length() > LONGEST_NUMBER

@@ -39,6 +39,11 @@ what differs; the differences also stand in the JSON file beside each figure and
 [departures.md](departures.md). A list is replaced as a whole, and so is a section whose `name` changes
 (a schedule of another kind, say).
 
+Texts and truth values are not taken for numbers, nor numbers for truth values: write `0.001` or
+`1.0e-3`, for YAML takes `1e-3` for a text. Whole numbers, seeds among them, are below 2^32. A key that
+a file states twice is a mistake, and so is an epoch beyond `max_epochs` in a list of the scale's own;
+what lies beyond it in an inherited list is left out.
+
 To change a set-up without editing it, name what differs under `overrides`, in `config.yaml`, in a file
 of your own (`snakemake --configfile mine.yaml ...`) or on the command line, nested or with dots:
 
