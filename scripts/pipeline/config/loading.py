@@ -127,12 +127,13 @@ class _Loader:
             if name not in names:
                 near = nearest(name, sorted(names))
                 self.mistakes.add(
-                    f"{part.origin}: there is no set-up {quoted(name)}{near}; write NAME.SCALE.KEY: value, "
-                    "where NAME is a training or a study (docs/config.md lists them)"
+                    f"{part.origin}: there is no set-up {quoted(name)}{near}; write "
+                    "NAME.SCALE.KEY: value, where NAME is a training or a study (docs/config.md lists them)"
                 )
             if not isinstance(part.content, dict):
                 self.mistakes.add(
-                    f"{part.origin}: {quoted(part.content)} is not a section; write {name}.SCALE.KEY: value"
+                    f"{part.origin}: {quoted(part.content)} is not a section; "
+                    f"write {name}.SCALE.KEY: value"
                 )
             for scale, own in part.children.items():
                 if scale in (*TrainingAbout.model_fields, *StudyAbout.model_fields):
