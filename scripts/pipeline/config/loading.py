@@ -128,7 +128,8 @@ class _Loader:
                 near = nearest(name, sorted(names))
                 self.mistakes.add(
                     f"{part.origin}: there is no set-up {quoted(name)}{near}; write "
-                    "NAME.SCALE.KEY: value, where NAME is a training or a study (docs/config.md lists them)"
+                    "NAME.SCALE.KEY: value, where NAME is a training or a study "
+                    "(docs/config.md lists them)"
                 )
             if not isinstance(part.content, dict):
                 self.mistakes.add(
