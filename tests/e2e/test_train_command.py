@@ -216,7 +216,7 @@ def test_divergence_is_a_result_and_not_a_failure(data, tmp_path):
 
 
 def test_batch_larger_than_the_data_says_so(data, tmp_path):
-    done = train(data, tmp_path, batch_size=9000, min_epochs=0, max_epochs=3)
+    done = train(data, tmp_path, batch_size=9000, min_epochs=0, max_epochs=3, keep_epochs=[])
     assert done.returncode == 0
     assert "training.batch_size is 9000 and there are 4000 points" in done.stderr
 
@@ -267,8 +267,8 @@ def test_progress_is_one_line_in_the_log_and_quiet_in_ci(data, tmp_path):
         check=True,
     )
     assert done.stderr == ""
-    line = next(line for line in (tmp_path / "log").read_text().splitlines() if "updates/s" in line)
-    for part in ("width 16", "epoch", "/800", "loss", "gradient norm", "left"):
+    line = next(line for line in (tmp_path / "log").read_text().splitlines() if "gradient" in line)
+    for part in ("width 16", "epoch", "/800", "loss", "gradient", "left"):
         assert part in line
     (tmp_path / "run.json").unlink()
     seen = subprocess.run(
