@@ -17,7 +17,7 @@ from pipeline.snakemake.setup import WorkflowSetup
 
 pytestmark = pytest.mark.slow
 
-POINTS = {"train": 160, "t10k": 80, "test": 80}
+POINTS = {"train": 600, "t10k": 80, "test": 80}
 LABELS = {"cifar10": {"labels": 10}, "cifar100": {"fine_labels": 100, "coarse_labels": 20}}
 
 SMALL = """
