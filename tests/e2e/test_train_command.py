@@ -278,4 +278,4 @@ def test_progress_is_one_line_in_the_log_and_quiet_in_ci(data, tmp_path):
         capture_output=True,
         check=True,
     )
-    assert "updates/s" in seen.stderr
+    assert "at most" in seen.stderr
