@@ -99,16 +99,13 @@ REST = json.dumps(
 )
 
 
-def test_every_figure_is_drawn_from_files_that_were_fetched_once(made, setup):
+def test_every_figure_is_drawn_and_judged_from_files_that_were_fetched_once(made, setup):
     project, asked = made
     drawn = {path.stem for path in (project.folder / "figures").glob("*.pdf")}
     assert drawn == set(setup.figures_of_images)
     assert sorted(path for path, _ in asked) == sorted({path for path, _ in asked})
     assert len(asked) == 6
-
-
-def test_claims_on_images_are_judged_by_what_was_measured(made, setup):
-    project, _ = made
+    # in the same test, since each worker would make all figures anew for another one
     facts = {
         path.stem: json.loads(path.read_text())
         for path in (project.folder / "results/smoke/facts").glob("*.json")
