@@ -36,7 +36,7 @@ class Project:
 
     @property
     def environment(self) -> dict[str, str]:
-        return os.environ | {"CI": "true", "PYTHONDONTWRITEBYTECODE": "1"}
+        return os.environ | {"CI": "true"}
 
     def snakemake(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
