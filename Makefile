@@ -12,7 +12,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -41,6 +41,9 @@ claims-images: $(VENV)/.complete ## judge the same with the claims on images
 
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
+
+verify: $(VENV)/.complete ## read all results, and say which are damaged, foreign, missing, unsealed or stale
+	@$(BIN)/python scripts/verify.py $(if $(SCALE),--scale $(SCALE))
 
 test: $(VENV)/.complete-dev ## run all checks and all tests
 	$(MAKE) --no-print-directory lint test-fast

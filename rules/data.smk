@@ -68,7 +68,7 @@ rule prepare_data:
 
 rule inject_noise:
     input:
-        arrays="results/data/{dataset}/arrays.safetensors",
+        arrays=ancient("results/data/{dataset}/arrays.safetensors"),
     output:
         labels="results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors",
     log:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.jobs.command import run
+from pipeline.jobs.command import Command, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
 from pipeline.runs.paths import numbered
@@ -109,11 +109,11 @@ def _natural(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--runs", nargs="+", required=True, help="VARIANT/noise~N or noise~N of each")
-    parser.add_argument("--summaries", type=Path, nargs="+", required=True, help="input: JSON")
-    parser.add_argument("--histories", type=Path, nargs="+", required=True, help="input: CSV")
-    parser.add_argument("--bounds", type=Path, nargs="+", required=True, help="input: CSV")
+    parser.reads("--summaries", nargs="+", required=True, help="input: JSON")
+    parser.reads("--histories", nargs="+", required=True, help="input: CSV")
+    parser.reads("--bounds", nargs="+", required=True, help="input: CSV")
     parser.add_argument("--table", type=Path, required=True, help="output: CSV, at the stop")
     parser.add_argument("--epochs", type=Path, required=True, help="output: CSV, at every checkpoint")
     run(parser, main)

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.downloads.obtain import Sources, obtain
 from pipeline.downloads.records import all_published, write_records
 from pipeline.downloads.transfer import Limits
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 
 VARIABLE = "DATA_ROOT"
 """The environment variable that names a data root where the configuration names none."""
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--published", required=True, choices=sorted(all_published()))
     parser.add_argument("--data-root", nargs="?", help="a folder where published files may lie")
     parser.add_argument("--mirror", nargs="?", help="an address that is asked before all others")

@@ -16,7 +16,7 @@ from torch import Tensor
 from lipbounds.bounds import LowerBound, UpperBound, lower_bound, upper_bound
 from nets.training.points import Points, as_inputs, subset, training_subset
 from pipeline.config.training import BoundsJob
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.memory import keep_freed_memory
 from pipeline.jobs.resume import only_process
@@ -140,9 +140,9 @@ def _check_order(lower: LowerBound, upper: UpperBound, where: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
-    parser.add_argument("--checkpoints", type=Path, required=True, help="input: safetensors")
+    parser = Command(__doc__)
+    parser.reads("--arrays", required=True, help="input: prepared data")
+    parser.reads("--checkpoints", required=True, help="input: safetensors")
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--settings", required=True, help="pipeline.config.training.BoundsJob as JSON")
     parser.add_argument("--code", default="", help="fingerprint of the program")

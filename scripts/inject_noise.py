@@ -5,8 +5,9 @@ from pathlib import Path
 
 from nets.label_noise import inject
 from nets.parts import names
-from pipeline.jobs.command import run
+from pipeline.jobs.command import Command, run
 from pipeline.jobs.progress import LOG
+from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import read_arrays, write_arrays
 
 
@@ -29,12 +30,13 @@ def main(arguments: argparse.Namespace) -> None:
         len(clean),
     )
     labels = {"y_train": noisy, "y_test": arrays["y_test"]}
-    write_arrays(arguments.labels, labels, {"classes": classes})
+    with only_writer(arguments.labels):
+        write_arrays(arguments.labels, labels, {"classes": classes})
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
+    parser = Command(__doc__)
+    parser.reads("--arrays", required=True, help="input: prepared data")
     parser.add_argument("--kind", required=True, choices=names("noise"))
     parser.add_argument("--percent", type=int, required=True, help="0 to 100")
     parser.add_argument("--seed", type=int, required=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.claims.report import ClaimError, Source, claims_frame, markdown, totals
 from pipeline.claims.simulated import read_simulated
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.progress import LOG
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
@@ -34,11 +34,9 @@ def _picture(figure: str) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--facts", type=Path, nargs="+", required=True, help="input: JSON")
-    parser.add_argument(
-        "--simulated", type=Path, nargs="*", default=[], help="input: facts on simulated tables"
-    )
+    parser = Command(__doc__)
+    parser.reads("--facts", nargs="+", required=True, help="input: JSON")
+    parser.reads("--simulated", nargs="*", default=[], help="input: facts on simulated tables")
     parser.add_argument("--sources", required=True, help="modules with claims, as JSON")
     parser.add_argument("--scale", required=True, help="scale of the facts")
     parser.add_argument("--claims", type=Path, required=True, help="output: CSV")

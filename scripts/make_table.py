@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.jobs.command import run
+from pipeline.jobs.command import Command, run
 from pipeline.jobs.resume import only_writer
 from pipeline.pages.markdown import markdown
 from pipeline.provenance.files import write_text
@@ -39,10 +39,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--module", required=True, help="module with rows()")
-    parser.add_argument("--table", type=Path, nargs="+", required=True, help="input: CSV")
-    parser.add_argument("--facts", type=Path, required=True, help="input: JSON")
+    parser.reads("--table", nargs="+", required=True, help="input: CSV")
+    parser.reads("--facts", required=True, help="input: JSON")
     parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
     parser.add_argument("--code", required=True, help="fingerprints of all steps as JSON")
     parser.add_argument("--markdown", type=Path, required=True, help="output")

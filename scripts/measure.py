@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_json
 
@@ -28,9 +28,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--module", required=True, help="module with measure()")
-    parser.add_argument("--table", type=Path, nargs="+", required=True, help="input: CSV")
+    parser.reads("--table", nargs="+", required=True, help="input: CSV")
     parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
     parser.add_argument("--facts", type=Path, required=True, help="output: JSON")
     run(parser, main)

@@ -6,7 +6,8 @@ from pathlib import Path
 from nets import parts
 from nets.dataset import Arrays, DataSet
 from pipeline.downloads.records import reader
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
+from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import sha256, write_arrays, write_json
 
 
@@ -23,26 +24,27 @@ def main(arguments: argparse.Namespace) -> None:
     dataset: DataSet = parts.load("data", arguments.dataset).DATASET
     made = _prepare(dataset, arguments.dataset, arguments.files)
     arrays = made.named()
-    write_arrays(arguments.arrays, arrays, {"classes": dataset.classes})
-    write_json(
-        arguments.manifest,
-        {
-            "dataset": arguments.dataset,
-            "source": dataset.source,
-            "classes": dataset.classes,
-            "arrays": {
-                name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()
+    with only_writer(arguments.arrays):
+        write_arrays(arguments.arrays, arrays, {"classes": dataset.classes})
+        write_json(
+            arguments.manifest,
+            {
+                "dataset": arguments.dataset,
+                "source": dataset.source,
+                "classes": dataset.classes,
+                "arrays": {
+                    name: {"dtype": str(a.dtype), "shape": list(a.shape)} for name, a in arrays.items()
+                },
+                "sha256 of the arrays": dataset.sha256 or made.sha256(),
+                "sha256 of the file": sha256(arguments.arrays),
             },
-            "sha256 of the arrays": dataset.sha256 or made.sha256(),
-            "sha256 of the file": sha256(arguments.arrays),
-        },
-    )
+        )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--dataset", required=True, choices=parts.names("data"))
-    parser.add_argument("--files", type=Path, nargs="?", help="files.json of the published files")
+    parser.reads("--files", nargs="?", help="files.json of the published files")
     parser.add_argument("--arrays", type=Path, required=True, help="output: safetensors")
     parser.add_argument("--manifest", type=Path, required=True, help="output: JSON")
     run(parser, main)

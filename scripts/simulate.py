@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipeline.claims.claim import claims_in
 from pipeline.claims.simulated import simulate, write_simulated
-from pipeline.jobs.command import run
+from pipeline.jobs.command import Command, run
 from pipeline.jobs.resume import only_writer
 
 
@@ -29,9 +29,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__)
     parser.add_argument("--module", required=True, help="module with measure()")
-    parser.add_argument("--table", type=Path, nargs="+", required=True, help="input: CSV")
+    parser.reads("--table", nargs="+", required=True, help="input: CSV")
     parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
     parser.add_argument("--simulations", type=int, required=True, help="how many of each kind")
     parser.add_argument("--simulated", type=Path, required=True, help="output: compressed JSON")

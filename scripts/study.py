@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.measuring.arrays import together
 from pipeline.provenance.files import read_tensors, write_text
@@ -30,10 +30,17 @@ def main(arguments: argparse.Namespace) -> None:
         write_text(arguments.table, table.to_csv(index=False, lineterminator="\n"))
 
 
+def _files_of_runs(arguments: argparse.Namespace) -> list[Path]:
+    """Labels, and what the trainings have written, unless the study trains itself."""
+    runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
+    trained = [path for run in runs if run.training is None for path in (run.checkpoints, run.summary)]
+    return [*(run.labels for run in runs), *trained]
+
+
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = Command(__doc__, also_reads=_files_of_runs)
     parser.add_argument("--module", required=True, help="module with Settings and study()")
-    parser.add_argument("--arrays", type=Path, nargs="*", default=[], help="input: prepared data")
+    parser.reads("--arrays", nargs="*", default=[], help="input: prepared data")
     parser.add_argument("--runs", default="[]", help="list of pipeline.runs.run.Run as JSON")
     parser.add_argument("--settings", required=True, help="settings of the study as JSON")
     parser.add_argument("--threads", type=int, default=2)

@@ -12,7 +12,7 @@ import torch
 from nets.training.points import Points, training_subset
 from nets.training.run import TrainingRun
 from pipeline.config.training import TrainingJob
-from pipeline.jobs.command import CommandError, run
+from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.device import choose_device
 from pipeline.jobs.memory import keep_freed_memory
 from pipeline.jobs.progress import LOG, Progress, Timer
@@ -148,9 +148,9 @@ def _is_done(arguments: argparse.Namespace, key: str) -> bool:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arrays", type=Path, required=True, help="input: prepared data")
-    parser.add_argument("--labels", type=Path, required=True, help="input: labels")
+    parser = Command(__doc__)
+    parser.reads("--arrays", required=True, help="input: prepared data")
+    parser.reads("--labels", required=True, help="input: labels")
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--settings", required=True, help="pipeline.config.training.TrainingJob as JSON")
     parser.add_argument("--code", default="", help="fingerprint of the program")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.provenance.files import write_arrays
+from pipeline.provenance.seals import write_seal
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
@@ -65,6 +66,7 @@ def project(tmp_path):
 
 
 def write_tensors(path, tensors, metadata=None):
-    """Tensors as a file of the project's."""
+    """Tensors as a file of the project's, sealed."""
     arrays = {key: tensor.detach().contiguous().numpy() for key, tensor in tensors.items()}
     write_arrays(path, arrays, metadata)
+    write_seal(path)

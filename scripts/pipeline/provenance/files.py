@@ -34,11 +34,36 @@ class DamagedFileError(RuntimeError):
     """A file is truncated, altered or not of the expected kind."""
 
 
+_finished: list[Callable[[Path], None]] = []
+
+
+@contextmanager
+def afterwards(call: Callable[[Path], None]) -> Iterator[None]:
+    """Have ``call`` see each output as soon as it is in its place."""
+    _finished.append(call)
+    try:
+        yield
+    finally:
+        _finished.remove(call)
+
+
+def finished(path: Path) -> None:
+    """Say that an output is in its place; only who puts it there by other means has to."""
+    for call in _finished:
+        call(path)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace ``path`` by ``content``, or leave it untouched.
 
     Raises :class:`OutputError` saying what is in the way: no space, no permission.
     """
+    put(path, content)
+    finished(path)
+
+
+def put(path: Path, content: bytes) -> None:
+    """:func:`write_bytes` of what is no output by itself."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -68,7 +93,12 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Indented JSON with a final newline; keys keep their order."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, as_json(value))
+
+
+def as_json(value: Any) -> str:
+    """The text that :func:`write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def write_arrays(

@@ -4,7 +4,8 @@ A job depends on the code that it runs and on nothing else. Two digests are equa
 from comments, docstrings, layout, messages to the log, imports for type checkers only, the command
 line of a script, and where files lie: the names of our modules are replaced by what they contain, so
 a file can move. A module that states ``AFFECTS_RESULTS = False`` (progress, paths, settings, which
-enter a job's identity by themselves) is left out with all that it imports. A package whose
+enter a job's identity by themselves) is left out with all that it imports, and so are the names that
+are imported from it. A package whose
 ``__init__.py`` only imports is looked through: what is imported from it counts where it is defined.
 
 Parts that are found by folder are imported by name only when they are needed, which no walk over
@@ -88,6 +89,8 @@ def _digest(path: Path, root: Path, stack: tuple[Path, ...]) -> str:
     parts = [_module(path).code]
     for one in _imports(path, root):
         kept = [file for file in one.files if not _module(file).exempt]
+        if one.files and not kept:
+            continue
         if one.files or _file_of(one.source, root) is not None:
             below = [_digest(file, root, (*stack, path)) for file in kept]
             parts.append(f"{one.name} {one.alias} {' '.join(below)}")

@@ -22,7 +22,6 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict
-from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,7 +29,8 @@ from torch import Tensor
 
 from nets.training.run import Record
 from pipeline.jobs.progress import LOG
-from pipeline.provenance.files import TEMPORARY, DamagedFileError, read_tensors
+from pipeline.provenance.files import TEMPORARY, DamagedFileError, finished, read_tensors
+from pipeline.provenance.seals import set_aside
 from pipeline.provenance.tensor_file import (
     Entry,
     TensorFile,
@@ -166,6 +166,7 @@ class Journal:
         assert self._nets is not None
         self._nets.seal(self._metadata)
         _link(self._nets_path, checkpoints)
+        finished(checkpoints)
 
     def clear(self) -> None:
         """Remove this journal and those of earlier configurations of the same job."""
@@ -208,16 +209,12 @@ def remove_journals(folder: Path) -> None:
 
 def _set_aside(path: Path, reason: str) -> None:
     """Move what is not ours out of the way, under the first free name."""
-    names = (path.with_name(f"set-aside{path.name}.{number}") for number in count(1))
-    free = next(name for name in names if not name.exists())
     LOG.warning(
         "%s %s; it is now %s (delete it if you do not need it), and the job starts over",
         path,
         reason,
-        free.name,
+        set_aside(path).name,
     )
-    with explained(path):
-        path.rename(free)
 
 
 class _Lines:

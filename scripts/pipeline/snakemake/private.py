@@ -4,19 +4,24 @@
 something has to be made from it, so one that was deleted stays missing while the figure behind it is
 there. Here a missing file is struck from Snakemake's record of every result that was made from it.
 Snakemake then finds that the result has to be made from other files than it was, and makes it again,
-and so the missing file first. Prepared data and labels are left alone: what
-they must contain is known, and they are made again when a job needs them.
+and so the missing file first. In the same way the parameters are struck from the records of results
+that one job has made with a file that is missing now. A file that is back brings back what was struck.
+Prepared data and labels are left alone: what they must contain is known, and they are made again when a
+job needs them.
 
 **No rate limit on this machine.** For the sake of a limit that is of use on clusters only, every job
 that ends starts one more timer that wakes the scheduler each second for good: after 150 jobs that
 took a fifth of a core. Options can raise the limit and not remove the timers.
 
-**Which jobs there are.** The API runs workflows and prints plans; it does not return them.
+**Which jobs there are**, and why they would run. The API runs workflows and prints plans; it does not
+return them.
 """
 
+import base64
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,20 +37,47 @@ METADATA = Path(".snakemake") / "metadata"
 
 _REMADE = ("results/raw/", "results/data/", "results/labels/")
 
+_KNOWN = "before_files_were_missed"
+"""Under which a record keeps what was struck from it, for the day when the files are back."""
 
-def strike_missing_inputs(folder: Path) -> None:
-    """Strike files that are no longer in ``folder`` from the records of what was made from them."""
+
+def strike_missing_files(folder: Path) -> None:
+    """Strike files that are no longer in ``folder`` from the records of what was made from them.
+
+    Where an output of a job is missing, what its other outputs were made with is struck.
+    """
     there: dict[str, bool] = {}
-    for path, _, names in os.walk(folder / METADATA):
+
+    def is_there(file: str) -> bool:
+        if file not in there:
+            there[file] = file.startswith(_REMADE) or (folder / file).exists()
+        return there[file]
+
+    records = dict(_records(folder / METADATA))
+    halves = {_job(content) for file, (_, content) in records.items() if not is_there(file)}
+    for file, (record, content) in records.items():
+        if not content or not is_there(file):
+            continue
+        known = content.get(_KNOWN) or {key: content.get(key) for key in ("input", "params")}
+        inputs = [file for file in known["input"] or [] if is_there(file)]
+        struck = {"input": inputs, "params": [] if _job(content) in halves else known["params"]}
+        if struck != {key: content.get(key) for key in struck}:
+            kept = {key: value for key, value in content.items() if key != _KNOWN}
+            write_text(record, json.dumps(kept | struck | ({} if struck == known else {_KNOWN: known})))
+
+
+def _records(metadata: Path) -> Iterator[tuple[str, tuple[Path, dict[str, Any]]]]:
+    """Every result with its record; a long name in base 64 is cut, and all but its end have an @."""
+    for path, _, names in os.walk(metadata):
         for record in (Path(path) / name for name in names):
-            content = _read(record)
-            inputs = content.get("input") or []
-            for file in inputs:
-                if file not in there:
-                    there[file] = file.startswith(_REMADE) or (folder / file).exists()
-            present = [file for file in inputs if there[file]]
-            if len(present) < len(inputs):
-                write_text(record, json.dumps(content | {"input": present}))
+            coded = "".join(part.lstrip("@") for part in record.relative_to(metadata).parts)
+            with suppress(ValueError):
+                yield base64.urlsafe_b64decode(coded).decode(), (record, _read(record))
+
+
+def _job(content: dict[str, Any]) -> tuple[str, str]:
+    """Equal for two results of one job."""
+    return str(content.get("rule")), str(content.get("log"))
 
 
 def _read(record: Path) -> dict[str, Any]:
@@ -63,12 +95,17 @@ def lift_rate_limit(workflow: Any) -> None:
 
 
 class PlannedJob(NamedTuple):
-    """A job behind some target: the file with its cost, its cores, its outputs, and what it needs."""
+    """A job behind some target: the file with its cost, its cores, its outputs, and what it needs.
+
+    ``outdated`` says what has changed since its outputs were made, other than by jobs before it.
+    """
 
     benchmark: str
     threads: int
     outputs: tuple[str, ...]
     needs: tuple[str, ...]  # benchmark files of the jobs whose outputs it takes
+    command: str
+    outdated: str
 
 
 def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict[str, PlannedJob]:
@@ -91,7 +128,19 @@ def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict
                 int(job.threads),
                 tuple(map(str, job.output)),
                 tuple(sorted(str(need.benchmark) for need in dag.dependencies[job] if need.benchmark)),
+                job.shellcmd or "",
+                _what_changed(dag.reason(job)) if dag.needrun(job) else "",
             )
             for job in dag.jobs
             if job.benchmark
         }
+
+
+def _what_changed(reason: Any) -> str:
+    changes = {
+        "settings": reason.params_changed,
+        "the program": reason.code_changed,
+        "the list of its inputs": reason.input_changed,
+        "an input, which is newer": reason.updated_input,
+    }
+    return ", ".join(name for name, changed in changes.items() if changed)

@@ -15,7 +15,7 @@ from pipeline.config.loading import COMMAND_LINE, Where, load_config
 from pipeline.config.yaml_files import check_size, check_stated_once, read_mapping
 from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.messages import note_interruption, shape_messages
-from pipeline.snakemake.private import strike_missing_inputs
+from pipeline.snakemake.private import strike_missing_files
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
 
@@ -56,7 +56,7 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
         _check_data_root(config.top.data_root, Sources(workflow))
         forget_lost_files(Path.cwd())
         remove_stale_locks(Path.cwd())
-        strike_missing_inputs(Path.cwd())
+        strike_missing_files(Path.cwd())
         shape_messages(setup)
         note_interruption()
     if not workflow.deployment_settings.deployment_method:

@@ -1,0 +1,77 @@
+"""Read every result and say which are damaged, foreign, missing, unsealed or stale; 1 if any are."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pipeline.provenance.files import OutputError
+from pipeline.provenance.seals import seal_path, set_aside, write_seal
+from pipeline.snakemake.verification import KINDS, Found, Verified, outdated, verify
+
+SHOWN = 20
+"""Files of a kind that are named; ``--all`` names all."""
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Verify, vouch, or set aside."""
+    if arguments.vouch:
+        return _vouch(arguments.vouch)
+    found = verify()
+    known = {fault.file for fault in found.faults}
+    stale = [
+        Found("stale", file, why)
+        for file, why in outdated(Path.cwd(), arguments.scale).items()
+        if file not in known
+    ]
+    found = found._replace(faults=[*found.faults, *stale])
+    for line in _lines(found, None if arguments.all else SHOWN):
+        print(line)
+    if arguments.set_aside:
+        for fault in found.faults:
+            if fault.kind in ("damaged", "foreign"):
+                print(f"{fault.file} is now {set_aside(Path(fault.file)).name}")
+    return 1 if found.faults else 0
+
+
+def _vouch(paths: list[Path]) -> int:
+    """Seal files, or all files in folders that have no seal."""
+    files = [
+        file for path in paths for file in (sorted(path.rglob("[!.]*")) if path.is_dir() else [path])
+    ]
+    for file in files:
+        if file.is_file() and (file in paths or not seal_path(file).exists()):
+            write_seal(file)
+            print(f"sealed {file} as it is")
+    return 0
+
+
+def _lines(found: Verified, most: int | None) -> list[str]:
+    lines = []
+    for kind, meaning in KINDS.items():
+        faults = [fault for fault in found.faults if fault.kind == kind]
+        if faults:
+            lines.append(f"{len(faults)} {kind} ({meaning}):")
+            lines += [f"  {fault.file} {fault.message}" for fault in faults[:most]]
+            lines += [f"  ... and {len(faults) - most} more; --all names them"] * (
+                most is not None and len(faults) > most
+            )
+    whole = "all as they were written" if not found.faults else "the others as they were written"
+    return [*lines, f"{found.files:,} files with {found.bytes / 1e6:,.0f} MB, {whole}"]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--scale", help="of the configuration that results are compared with")
+    parser.add_argument("--all", action="store_true", help="name every file")
+    parser.add_argument(
+        "--set-aside",
+        action="store_true",
+        help="move damaged and foreign files aside, so that the next call makes them again",
+    )
+    parser.add_argument(
+        "--vouch", type=Path, nargs="+", metavar="PATH", help="seal files, or unsealed files of folders"
+    )
+    try:
+        sys.exit(main(parser.parse_args()))
+    except OutputError as error:
+        sys.exit(str(error))
