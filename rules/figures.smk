@@ -32,13 +32,13 @@ rule collect:
     conda:
         "../envs/environment.yaml"
     params:
-        runs=lambda w: SETUP.run_names(w.training),
+        runs=lambda w: SETUP.run_places(w.training),
         code=SETUP.code("collect"),
     message:
         "Collecting the table of {wildcards.training}"
     shell:
-        "python scripts/collect.py --runs {params.runs:q} --summaries {input.summaries:q} "
-        "--histories {input.histories:q} --bounds {input.bounds:q} --table {output.table:q} "
+        # the folders of the inputs and not these, which can be more than a command line takes
+        "python scripts/collect.py --runs {params.runs:q} --table {output.table:q} "
         "--epochs {output.epochs:q} --log {log:q}"
 
 

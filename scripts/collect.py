@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.jobs.command import Command, run
+from pipeline.jobs.command import Command, CommandError, run
+from pipeline.jobs.packing import unpacked
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_text
 from pipeline.runs.paths import numbered
@@ -45,12 +46,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _collect(arguments: argparse.Namespace) -> None:
     stops, epochs = [], []
-    files = zip(arguments.summaries, arguments.histories, arguments.bounds, strict=True)
-    for place, (summary, history, bounds) in zip(arguments.runs, files, strict=True):
-        about = _about(place, json.loads(summary.read_text()))
-        found = pd.read_csv(bounds)
+    for name, folder in unpacked(arguments.runs):
+        summary, history, bounds = _files(folder)
+        about = _about(name, json.loads(summary.read_text()))
+        found, losses = pd.read_csv(bounds), pd.read_csv(history)
+        _check_whole(about["seeds"], losses, found, folder)
         stops.append(_with_about(_at_stop(about.pop("seeds"), found), about))
-        epochs.append(_with_about(_at_epochs(pd.read_csv(history), found), about))
+        epochs.append(_with_about(_at_epochs(losses, found), about))
     for parts, order, path in (
         (stops, ORDER, arguments.table),
         (epochs, [*ORDER[:-1], "epoch", "points"], arguments.epochs),
@@ -59,9 +61,35 @@ def _collect(arguments: argparse.Namespace) -> None:
         write_text(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def _about(place: str, content: dict[str, Any]) -> dict[str, Any]:
-    """What all rows of a run share, and its seeds. ``place`` is VARIANT/noise~N, or noise~N."""
-    variant, _, noise = place.rpartition("/")
+def _files(folder: str) -> tuple[Path, Path, Path]:
+    """Summary, history and bounds of a run."""
+    return Path(folder, "run.json"), Path(folder, "history.csv"), Path(folder, "bounds.csv")
+
+
+def _check_whole(
+    seeds: list[dict[str, Any]], history: pd.DataFrame, bounds: pd.DataFrame, folder: str
+) -> None:
+    """Stop where a join would leave out a seed, a point set or the losses of an epoch.
+
+    Every net is kept at the start, and at its stop unless it diverged.
+    """
+    stops = {(s["seed"], s["epochs"]) for s in seeds if s["stop_reason"] != "diverged"}
+    stops |= {(seed["seed"], 0) for seed in seeds}
+    kept = set(zip(bounds["seed"], bounds["epoch"], bounds["points"], strict=True))
+    recorded = set(zip(history["seed"], history["epoch"], strict=True))
+    asked = {(*stop, points) for stop in stops for points in set(bounds["points"]) or {"any"}}
+    lacking = [
+        *(f"bounds of seed {s} after {e} epochs ({points} points)" for s, e, points in asked - kept),
+        *(f"losses of seed {s} after {e} epochs" for s, e in {k[:2] for k in kept} - recorded),
+        *(f"training of seed {s}" for s in {k[0] for k in kept} - {s for s, _ in stops}),
+    ]
+    if lacking:
+        raise CommandError(f"{folder} is not whole: no {min(lacking)}. Delete the folder and call again")
+
+
+def _about(name: str, content: dict[str, Any]) -> dict[str, Any]:
+    """What all rows of a run share, and its seeds. ``name`` is VARIANT/noise~N, or noise~N."""
+    variant, _, noise = name.rpartition("/")
     regularisation = content["settings"]["training"].get("regularisation")
     return {
         "variant": variant or "base",
@@ -109,11 +137,12 @@ def _natural(column: "pd.Series[Any]") -> "pd.Series[Any]":
 
 
 if __name__ == "__main__":
-    parser = Command(__doc__)
-    parser.add_argument("--runs", nargs="+", required=True, help="VARIANT/noise~N or noise~N of each")
-    parser.reads("--summaries", nargs="+", required=True, help="input: JSON")
-    parser.reads("--histories", nargs="+", required=True, help="input: CSV")
-    parser.reads("--bounds", nargs="+", required=True, help="input: CSV")
+    parser = Command(
+        __doc__, lambda given: (file for _, place in unpacked(given.runs) for file in _files(place))
+    )
+    parser.add_argument(
+        "--runs", required=True, help="VARIANT/noise~N or noise~N, and the folder, of each as JSON"
+    )
     parser.add_argument("--table", type=Path, required=True, help="output: CSV, at the stop")
     parser.add_argument("--epochs", type=Path, required=True, help="output: CSV, at every checkpoint")
     run(parser, main)

@@ -2,13 +2,13 @@
 
 import argparse
 import importlib
-import json
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from pipeline.jobs.command import Command, CommandError, run
+from pipeline.jobs.packing import unpacked
 from pipeline.jobs.resume import only_writer
 from pipeline.measuring.arrays import together
 from pipeline.provenance.files import read_tensors, write_text
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
         module = importlib.import_module(arguments.module)
         arrays = together({path.parent.name: read_tensors(path)[0] for path in arguments.arrays})
-        runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
+        runs = [Run.model_validate(run) for run in unpacked(arguments.runs)]
         settings = module.Settings.model_validate_json(arguments.settings)
         table = module.study(settings, arrays, *([runs] if runs else []))
         if not isinstance(table, pd.DataFrame):
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def _files_of_runs(arguments: argparse.Namespace) -> list[Path]:
     """Labels, and what the trainings have written, unless the study trains itself."""
-    runs = [Run.model_validate(run) for run in json.loads(arguments.runs)]
+    runs = [Run.model_validate(run) for run in unpacked(arguments.runs)]
     trained = [path for run in runs if run.training is None for path in (run.checkpoints, run.summary)]
     return [*(run.labels for run in runs), *trained]
 

@@ -201,10 +201,8 @@ def main(kinds: list[str]) -> int:
             shutil.rmtree(place)
             count, wrong = count + 1, wrong + bool(problem)
             seconds = time.monotonic() - started
-            time_of_it = "kept" if kept_time else "new"
-            print(
-                f"{kind:12} {way:20} time {time_of_it:5} {seconds:5.1f} s  {problem or 'ok'}", flush=True
-            )
+            about = f"{kind:12} {way:20} time {'kept' if kept_time else 'new':5} {seconds:5.1f} s"
+            print(about, problem or "ok", flush=True)
     print(f"{count} cases, {wrong} went wrong")
     return 1 if wrong else 0
 

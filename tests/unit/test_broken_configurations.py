@@ -146,6 +146,7 @@ def test_the_order_of_overrides_does_not_matter(rooms, names):
         ("1: a\n'1': b\n", ", line 2: 1: is stated twice"),
         ('{"a": 1,\n\t"a": 2}', ": a: is stated twice; remove one"),
         ("a.b: 1\na: {b: 2}\n", ": a.b: is stated twice, nested and with dots"),
+        ("__use_yte__: true\nscale: smoke\n", ": __use_yte__: would have Snakemake run the Python"),
         ("a: 1\nb: [\n", ", line 3: is no YAML"),
         ("a: 1\n\tb: 2\n", ", line 2: is no YAML"),
         ("a: 1\nb: !!int x\n", ", line 2: has a value that cannot be read"),

@@ -87,7 +87,7 @@ def test_a_file_that_is_not_as_it_was_written_is_set_aside(sealed, damage, kept_
 
 def test_messages_say_what_is_wrong(sealed):
     with_its_seal(sealed)
-    with pytest.raises(DamagedFileError, match="it was written as width~256/bounds.csv"):
+    with pytest.raises(DamagedFileError, match="it was written as width~256/bounds"):
         seals.checked(sealed)
     with pytest.raises(DamagedFileError, match="is missing; call again"):
         seals.checked(sealed)

@@ -17,6 +17,7 @@ from lipbounds.jacobian import jacobian_norms
 from nets.models.fcn import seeded_fcn
 from pipeline.config.loading import load_config
 from pipeline.jobs.command import CommandError
+from pipeline.jobs.packing import packed, unpacked
 from pipeline.provenance.files import write_arrays, write_json
 
 
@@ -94,15 +95,38 @@ def collected(folder, run="noise~0"):
     """Both tables of the run in ``folder``."""
     collect.main(
         argparse.Namespace(
-            runs=[run],
-            summaries=[folder / "run.json"],
-            histories=[folder / "history.csv"],
-            bounds=[folder / "bounds.csv"],
+            runs=packed([(run, str(folder))]),
             table=folder / "t.csv",
             epochs=folder / "t_epochs.csv",
         )
     )
     return pd.read_csv(folder / "t.csv"), pd.read_csv(folder / "t_epochs.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "lost", "words"),
+    [
+        ("bounds.csv", "points", "test", "no bounds of seed 0 after 30 epochs"),
+        ("bounds.csv", "epoch", 30, "no bounds of seed 0 after 30 epochs"),
+        ("bounds.csv", "seed", 1, "no bounds of seed 1"),
+        ("history.csv", "epoch", 30, "no losses of seed 0 after 30 epochs"),
+    ],
+)
+def test_rows_that_are_missing_stop_the_join(files, name, column, lost, words):
+    folder, _, _ = files
+    rows = pd.read_csv(folder / name)
+    of_a_stop = rows["epoch"] == rows.groupby("seed")["epoch"].transform("max")
+    rows[(rows[column] != lost) | ~of_a_stop].to_csv(folder / name, index=False)
+    with pytest.raises(CommandError, match=f"is not whole: {words}"):
+        collected(folder)
+
+
+@pytest.mark.parametrize("number", [1, 10_000])
+def test_ten_thousand_runs_fit_on_a_command_line(number):
+    folder = "results/paper/some_sweep/penalty~1000/noise~20/width~{}"
+    runs = [("penalty~1000/noise~20", folder.format(width)) for width in range(number)]
+    assert unpacked(packed(runs)) == [list(run) for run in runs]
+    assert len(packed(runs)) < 100_000
 
 
 def test_table_takes_each_seed_at_its_stop(files):

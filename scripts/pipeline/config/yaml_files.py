@@ -61,6 +61,10 @@ class _StatedTwiceError(Exception):
         self.line = second
 
 
+_RUNS_CODE = "__use_yte__"
+"""A key that makes a configuration file a program, which Snakemake then runs unasked."""
+
+
 def read_mapping(path: Path, name: str) -> dict[Any, Any]:
     """The content of a file of keys and values, which is called ``name`` in messages.
 
@@ -79,6 +83,9 @@ def read_mapping(path: Path, name: str) -> dict[Any, Any]:
     content = _parsed_json(text, name) or _parsed(text, name)
     if not isinstance(content, dict):
         raise ConfigError([f"{name}: must be a mapping of keys to values; write KEY: value"])
+    if _RUNS_CODE in content:
+        problem = "would have Snakemake run the Python in the file; write values, and remove it"
+        raise ConfigError([f"{name}: {_RUNS_CODE}: {problem}"])
     check_size(content, name)
     return content
 

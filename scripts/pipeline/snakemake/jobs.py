@@ -20,6 +20,7 @@ from pipeline.config.errors import nearest
 from pipeline.config.rooms import SCRIPTS
 from pipeline.config.training import BoundsJob, TrainingJob, chain_modules, identity
 from pipeline.downloads.records import all_published
+from pipeline.jobs.packing import packed
 from pipeline.provenance.fingerprint import fingerprint, reachable
 from pipeline.runs import paths
 from pipeline.runs.catalogue import Catalogue
@@ -138,9 +139,9 @@ class Jobs:
         """File ``name`` of every run of a training, by variant, noise and width."""
         return [f"{run['folder']}/{name}" for run in self._catalogue.runs(training)]
 
-    def run_names(self, training: str) -> list[str]:
-        """VARIANT/noise~N of every run of a training, or noise~N, in the order of :meth:`runs`."""
-        return [run["name"] for run in self._catalogue.runs(training)]
+    def run_places(self, training: str) -> str:
+        """What each run of a training is called in tables, and its folder, for a command line."""
+        return packed([(run["name"], run["folder"]) for run in self._catalogue.runs(training)])
 
     def training_cost(self, training: str, width: int) -> int:
         """Cost of a training job that runs to the cap, to compare it with that of others."""
@@ -206,8 +207,8 @@ class Jobs:
         return "; ".join(dict.fromkeys([self.data_identity(*self.study_data(study)), *setups]))
 
     def study_runs(self, study: str) -> str:
-        """The runs that a study reads, as JSON for its command line."""
-        return json.dumps(self._study_runs(study))
+        """The runs that a study reads, for its command line."""
+        return packed(self._study_runs(study))
 
     def study_threads(self, study: str) -> int:
         """Cores that a study can use."""
