@@ -48,7 +48,7 @@ def _collect(arguments: argparse.Namespace) -> None:
     stops, epochs = [], []
     for name, folder in unpacked(arguments.runs):
         summary, history, bounds = _files(folder)
-        about = _about(name, json.loads(summary.read_text()))
+        about = _about(name, json.loads(summary.read_bytes()))
         found, losses = pd.read_csv(bounds), pd.read_csv(history)
         _check_whole(about["seeds"], losses, found, folder)
         stops.append(_with_about(_at_stop(about.pop("seeds"), found), about))

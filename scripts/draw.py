@@ -19,7 +19,7 @@ def main(arguments: argparse.Namespace) -> None:
     with only_writer(arguments.pdf):
         module = importlib.import_module(arguments.module)
         context = json.loads(arguments.context)
-        facts = json.loads(arguments.facts.read_text())
+        facts = json.loads(arguments.facts.read_bytes())
         use_style(arguments.style)
         tables = {path.stem: pd.read_csv(path) for path in arguments.table}
         figure = module.draw(tables, facts, context)

@@ -15,7 +15,7 @@ from pipeline.provenance.files import write_text
 def main(arguments: argparse.Namespace) -> None:
     """Judge every claim; facts that are absent leave theirs untested."""
     with only_writer(arguments.claims):
-        facts = {path.stem: json.loads(path.read_text()) for path in arguments.facts}
+        facts = {path.stem: json.loads(path.read_bytes()) for path in arguments.facts}
         simulated = {path.name.split(".")[0]: read_simulated(path) for path in arguments.simulated}
         sources = [Source(**one) for one in json.loads(arguments.sources)]
         try:

@@ -22,7 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
     with only_writer(arguments.markdown):
         module = importlib.import_module(arguments.module)
         context = json.loads(arguments.context)
-        facts = json.loads(arguments.facts.read_text())
+        facts = json.loads(arguments.facts.read_bytes())
         tables = {path.stem: pd.read_csv(path) for path in arguments.table}
         found = module.rows(tables, facts, context)
         about = f"{context['paper']}. Scale: {context['scale']}."

@@ -144,7 +144,7 @@ def _is_done(arguments: argparse.Namespace, key: str) -> bool:
     outputs = (arguments.checkpoints, arguments.history, arguments.summary)
     if not all(path.exists() for path in outputs):
         return False
-    return json.loads(arguments.summary.read_text()).get("key") == key
+    return json.loads(arguments.summary.read_bytes()).get("key") == key
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def stated(kind: str, name: str, constant: str) -> Any:
     path = ROOT / FOLDERS[kind] / f"{name}.py"
     if not path.exists():
         return None
-    for node in ast.parse(path.read_text()).body:
+    for node in ast.parse(path.read_bytes()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == constant:
             return ast.literal_eval(node.value)
     return None
@@ -98,7 +98,7 @@ def read_settings(path: Path) -> type[Section]:
     LookupError
         Where it has no class ``Settings``.
     """
-    tree = ast.parse(path.read_text(), filename=str(path))
+    tree = ast.parse(path.read_bytes(), filename=str(path))
     derived = {"Section", "Family", "BaseModel"}
     kept: list[ast.stmt] = []
     for node in tree.body:

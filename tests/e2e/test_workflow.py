@@ -294,7 +294,8 @@ def test_two_calls_in_one_folder_are_refused(longer):
     try:
         second = longer.snakemake(*RUN, check=False)
         assert second.returncode != 0
-        assert "lock" in second.stdout.lower() or "another snakemake" in second.stdout
+        assert f"another snakemake is running in {longer.folder}" in second.stdout
+        assert "--unlock" not in second.stdout
         assert process.poll() is None, "the first call is not disturbed"
     finally:
         kill_all(process)

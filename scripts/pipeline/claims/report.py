@@ -289,7 +289,7 @@ def _number(row: "pd.Series[float]") -> str:
 
 def main() -> None:
     """Print the claims of the scale on the command line, or of the one that config.yaml names."""
-    default = yaml.safe_load((ROOT / "config.yaml").read_text())["scale"]
+    default = yaml.safe_load((ROOT / "config.yaml").read_bytes())["scale"]
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scale", nargs="?", default=default)
     parser.add_argument("--images", action="store_true", help="with the claims on images")

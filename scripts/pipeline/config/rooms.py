@@ -182,7 +182,7 @@ def missing_functions(room: Room) -> Iterator[str]:
 def _defined(file: Path) -> set[str]:
     """Names that a module defines or imports at its top level."""
     names: set[str] = set()
-    for statement in ast.parse(file.read_text()).body:
+    for statement in ast.parse(file.read_bytes()).body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             names.add(statement.name)
         elif isinstance(statement, ast.Import | ast.ImportFrom):

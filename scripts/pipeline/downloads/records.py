@@ -58,7 +58,7 @@ def write_records(path: Path, published: Published, records: Mapping[str, Record
 def read_records(path: Path) -> dict[str, Record]:
     """What :func:`write_records` has written."""
     try:
-        files = json.loads(path.read_text())["files"]
+        files = json.loads(path.read_bytes())["files"]
         return {name: Record(**record) for name, record in files.items()}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CommandError(

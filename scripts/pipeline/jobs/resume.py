@@ -111,7 +111,7 @@ def _write_owner(file: IO[str], owner: Mapping[str, Any] | None) -> None:
 
 def _read_owner(lock: Path) -> dict[str, Any] | None:
     try:
-        return json.loads(lock.read_text())
+        return json.loads(lock.read_bytes())
     except (OSError, ValueError):
         return None
 

@@ -63,7 +63,7 @@ the JSON file beside each figure holds the list for the scale it was drawn at.
 
 def load(scale: str) -> Config:
     """The configuration at a scale."""
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "config.yaml").read_bytes())
     return load_config(raw | {"scale": scale})
 
 

@@ -113,7 +113,7 @@ def longest_chain(jobs: Jobs, costs: Mapping[str, Cost]) -> float:
 def this_machine() -> str:
     """The processor's name and the number of cores."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text("utf-8").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 

@@ -92,7 +92,7 @@ def _picture(root: Path, name: str) -> Path:
 def _scale(root: Path, name: str) -> str:
     """The scale of a figure according to the file beside it."""
     sidecar = root / "figures" / f"{name}.json"
-    return str(json.loads(sidecar.read_text())["scale"]) if sidecar.exists() else ""
+    return str(json.loads(sidecar.read_bytes())["scale"]) if sidecar.exists() else ""
 
 
 def copy_pictures(root: Path, figures: list[str], scale: str) -> list[str]:
@@ -157,7 +157,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--machine", default=this_machine(), help="where the jobs ran, in words")
     arguments = parser.parse_args()
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = yaml.safe_load((ROOT / "config.yaml").read_bytes())
     setup = WorkflowSetup(load_config(raw | {"scale": SCALE}))
     write_pages(ROOT, setup, arguments.machine, date.today().isoformat())
 

@@ -103,7 +103,7 @@ def _digest(path: Path, root: Path, stack: tuple[Path, ...]) -> str:
 
 @cache
 def _module(path: Path) -> _Module:
-    tree = ast.parse(path.read_text(), filename=str(path))
+    tree = ast.parse(path.read_bytes(), filename=str(path))
     exempt = any(_is_exempt(node) for node in tree.body)
     stripper = _Stripper()
     tree = stripper.visit(tree)

@@ -84,7 +84,7 @@ class Run(BaseModel):
 
     def seeds(self) -> list[dict[str, Any]]:
         """Where and why each seed stopped, and its losses there."""
-        found: list[dict[str, Any]] = json.loads(self.summary.read_text())["seeds"]
+        found: list[dict[str, Any]] = json.loads(self.summary.read_bytes())["seeds"]
         return found
 
 

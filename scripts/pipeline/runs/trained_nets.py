@@ -60,7 +60,7 @@ def rows_of_nets(
 
 def loss_name(run: Run) -> str:
     """The loss that a run was trained with, a file in nets/training/losses."""
-    name: str = json.loads(run.summary.read_text())["settings"]["training"]["loss"]
+    name: str = json.loads(run.summary.read_bytes())["settings"]["training"]["loss"]
     return name
 
 

@@ -19,12 +19,14 @@ from typing import Any, Protocol
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from pipeline.jobs.progress import clock
+from pipeline.snakemake.run_lock import occupied
 
 _LOGGER = "snakemake.logging"
 _FEW = 3
 """After so few jobs the time of one says little about that of another."""
 
 _ENDED = re.compile(r"(died with <Signals\.\w+: \d+>|returned non-zero exit status \d+)\.")
+_LOCKED = "Directory cannot be locked"
 _KILLED = ("died with <Signals.SIGKILL: 9>", "returned non-zero exit status 137")
 
 
@@ -117,6 +119,8 @@ class Messages(logging.Formatter):
     def _error(self, record: logging.LogRecord) -> str:
         """How a command ended is kept for the message on its job, which the same thread sends next."""
         text = self._inner.format(record)
+        if _LOCKED in text:  # Snakemake adds how to unlock, which nobody should while a call runs
+            return f"Error: {occupied(Path.cwd())}"
         ended = _ENDED.search(text)
         if ended is None or "CalledProcessError" not in text:
             return text

@@ -82,7 +82,7 @@ def _job(content: dict[str, Any]) -> tuple[str, str]:
 
 def _read(record: Path) -> dict[str, Any]:
     try:
-        content = json.loads(record.read_text())
+        content = json.loads(record.read_bytes())
     except (OSError, ValueError):  # half written, or gone
         return {}
     return content if isinstance(content, dict) else {}

@@ -35,11 +35,16 @@ def hold_folder(workflow: Any) -> None:
         return
     file = _lock(Path.cwd())
     if file is None:
-        raise WorkflowError(
-            f"another snakemake is running in {Path.cwd()}. Wait until it has finished, or work in "
-            "a second clone of the project."
-        )
+        raise WorkflowError(occupied(Path.cwd()))
     _held.append(file)
+
+
+def occupied(folder: Path) -> str:
+    """What to do while another call is running in ``folder``."""
+    return (
+        f"another snakemake is running in {folder}. Wait until it has finished, or work in "
+        "a second clone of the project."
+    )
 
 
 def _lock(folder: Path) -> IO[str] | None:

@@ -108,7 +108,7 @@ class WorkflowSetup(Jobs):
         if not all((folder / file).exists() for file in (*drawn, *tables)):
             return False
         try:
-            about = json.loads((folder / "figures" / f"{name}.json").read_text())
+            about = json.loads((folder / "figures" / f"{name}.json").read_bytes())
         except (OSError, ValueError):
             return False
         return isinstance(about, dict) and about.get("scale") == self.config.scale
