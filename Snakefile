@@ -25,7 +25,7 @@ from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
 from pipeline.snakemake.reporting import reports  # noqa: E402
-from pipeline.snakemake.device import check_device  # noqa: E402
+from pipeline.snakemake.machine import check_machine  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config)
 
@@ -55,7 +55,7 @@ include: "rules/claims.smk"
 
 onstart:
     hold_folder(workflow)
-    check_device(workflow, SETUP)
+    check_machine(workflow, SETUP)
     lift_rate_limit(workflow)
 
 

@@ -2,13 +2,21 @@
 
 import re
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
+import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
+from tests.conftest import ROOT
 
+from pipeline.config.loading import load_config
+from pipeline.snakemake.machine import check_memory
+from pipeline.snakemake.setup import WorkflowSetup
+
+SMOKE = {"scale": "smoke"}
 FIGURE = "figures/double_descent.pdf"
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
 
@@ -207,6 +215,18 @@ def test_a_gpu_is_reserved_only_when_one_is_asked_for(project, monkeypatch):
         workflow = build(project, monkeypatch, scale="smoke", device=device)
         (reserved,) = {j.resources["gpu"] for j in workflow.dag.jobs if j.rule.name == "train"}
         assert reserved == gpus
+
+
+def test_a_job_for_which_there_is_not_enough_memory_is_refused(project, monkeypatch):
+    workflow = build(project, monkeypatch, scale="smoke")
+    setup = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_bytes()) | SMOKE))
+    all_jobs = SimpleNamespace(dag=SimpleNamespace(needrun_jobs=lambda: list(workflow.dag.jobs)))
+    check_memory(all_jobs, setup, 3000)
+    words = (
+        r"train .* needs about [\d,]+ MB of memory, and this machine has 500 MB\. So do"
+    )
+    with pytest.raises(WorkflowError, match=words):
+        check_memory(all_jobs, setup, 500)
 
 
 def test_unknown_figure_lists_the_known_ones(project, monkeypatch):

@@ -15,7 +15,7 @@ from nets import parts
 from pipeline.config.errors import ConfigError, quoted
 from pipeline.config.loading import COMMAND_LINE, load_config
 from pipeline.config.yaml_files import check_stated_once, read_mapping
-from pipeline.snakemake import device
+from pipeline.snakemake import machine
 from pipeline.snakemake.workflow import check_files
 
 CASES = 300
@@ -210,12 +210,12 @@ def a_call(top, study):
     ],
 )
 def test_a_gpu_that_is_not_there_is_noticed_before_jobs_start(monkeypatch, top, study, words):
-    monkeypatch.setattr(device, "_has_none", lambda: True)
+    monkeypatch.setattr(machine, "_has_none", lambda: True)
     with pytest.raises(WorkflowError, match=words):
-        device.check_device(*a_call(top, study))
-    device.check_device(*a_call("auto", "auto"))
-    monkeypatch.setattr(device, "_has_none", lambda: False)
-    device.check_device(*a_call(top, study))
+        machine.check_device(*a_call(top, study))
+    machine.check_device(*a_call("auto", "auto"))
+    monkeypatch.setattr(machine, "_has_none", lambda: False)
+    machine.check_device(*a_call(top, study))
 
 
 def test_data_sets_have_as_many_points_as_they_say():
