@@ -92,6 +92,31 @@ def test_a_removed_file_and_what_depends_on_it_are_made_again(copy, monkeypatch,
     assert due(copy, monkeypatch) == expected
 
 
+def test_a_file_that_is_back_is_no_reason_any_more(copy, monkeypatch):
+    """A plan made while it was away has changed nothing for good."""
+    path = copy.folder / "results" / RUN / "checkpoints.safetensors"
+    aside = path.rename(copy.folder / "aside")
+    assert ("train", "80") in due(copy, monkeypatch)
+    aside.rename(path)
+    assert due(copy, monkeypatch) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "expected"),
+    [
+        ("figures/double_descent.json", [("draw", "")]),
+        ("figures/double_descent.png", [("draw", "")]),
+        ("results/smoke/tables/double_descent_epochs.csv", [("collect", ""), *DRAWN]),
+    ],
+)
+def test_a_removed_file_that_no_job_reads_is_made_again(copy, monkeypatch, file, expected):
+    content = (copy.folder / file).read_bytes()
+    (copy.folder / file).unlink()
+    assert due(copy, monkeypatch) == expected
+    (copy.folder / file).write_bytes(content)
+    assert due(copy, monkeypatch) == []
+
+
 @pytest.mark.parametrize(
     "file",
     ["labels/mnist1d/pair_swap~42/noise~0/labels.safetensors", "data/mnist1d/arrays.safetensors"],
