@@ -9,7 +9,7 @@ OUTPUTS:
 
 rule estimate_bounds:
     input:
-        arrays=ancient(lambda w: SETUP.arrays(w.training)),
+        arrays=lambda w: SETUP.arrays(w.training),
         checkpoints="results/{scale}/{training}/noise~{noise}/width~{width}/checkpoints.safetensors",
     output:
         bounds="results/{scale}/{training}/noise~{noise}/width~{width}/bounds.csv",

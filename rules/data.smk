@@ -32,11 +32,11 @@ rule download:
         mirror=SETUP.config.top.mirror or "",
         progress_every=str(SETUP.config.top.progress_every),
     params:
-        content=lambda w: SETUP.published_identity(w.published),
+        published=lambda w: SETUP.known_published(w.published),
     message:
         "Looking for the published files of {wildcards.published}, downloading what is missing"
     shell:
-        "python scripts/download.py --published {wildcards.published} --data-root={resources.data_root:q} "
+        "python scripts/download.py --published {params.published} --data-root={resources.data_root:q} "
         "--mirror={resources.mirror:q} --progress-every {resources.progress_every} "
         "--output {output.files:q} --log {log:q}"
 
@@ -68,7 +68,7 @@ rule prepare_data:
 
 rule inject_noise:
     input:
-        arrays=ancient("results/data/{dataset}/arrays.safetensors"),
+        arrays="results/data/{dataset}/arrays.safetensors",
     output:
         labels="results/labels/{dataset}/{kind}~{seed}/noise~{noise}/labels.safetensors",
     log:

@@ -9,8 +9,8 @@ OUTPUTS:
 
 rule study:
     input:
-        arrays=ancient(lambda w: SETUP.study_arrays(w.study)),
-        labels=ancient(lambda w: SETUP.study_labels(w.study)),
+        arrays=lambda w: SETUP.study_arrays(w.study),
+        labels=lambda w: SETUP.study_labels(w.study),
         files=lambda w: SETUP.study_files(w.study),
     output:
         table=report(

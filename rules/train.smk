@@ -12,9 +12,8 @@ training is NAME/VARIANT):
 
 rule train:
     input:
-        # what is in them is a parameter: the same data, made again, are no reason to train again
-        arrays=ancient(lambda w: SETUP.arrays(w.training)),
-        labels=ancient(lambda w: SETUP.labels(w.training, w.noise)),
+        arrays=lambda w: SETUP.arrays(w.training),
+        labels=lambda w: SETUP.labels(w.training, w.noise),
     output:
         checkpoints="results/{scale}/{training}/noise~{noise}/width~{width}/checkpoints.safetensors",
         history="results/{scale}/{training}/noise~{noise}/width~{width}/history.csv",

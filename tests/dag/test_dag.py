@@ -222,9 +222,7 @@ def test_a_job_for_which_there_is_not_enough_memory_is_refused(project, monkeypa
     setup = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_bytes()) | SMOKE))
     all_jobs = SimpleNamespace(dag=SimpleNamespace(needrun_jobs=lambda: list(workflow.dag.jobs)))
     check_memory(all_jobs, setup, 3000)
-    words = (
-        r"train .* needs about [\d,]+ MB of memory, and this machine has 500 MB\. So do"
-    )
+    words = r"train .* needs about [\d,]+ MB of memory, and this machine has 500 MB\. So do"
     with pytest.raises(WorkflowError, match=words):
         check_memory(all_jobs, setup, 500)
 

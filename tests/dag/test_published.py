@@ -62,8 +62,10 @@ def made(tmp_path_factory):
         check=True,
         capture_output=True,
     )
-    record = {"path": "config.yaml", "checksum": "md5:0", "size": 1, "origin": "found there"}
-    (project.folder / FILES).write_text(json.dumps({"published": "cifar10", "files": {"a": record}}))
+    (file,) = parts.load("data", "cifar10").PUBLISHED.files
+    record = {"path": "config.yaml", "checksum": file.checksum, "size": 1, "origin": "found there"}
+    content = {"published": "cifar10", "files": {file.name: record}}
+    (project.folder / FILES).write_text(json.dumps(content))
     return project
 
 
@@ -78,6 +80,14 @@ def test_where_files_come_from_is_no_reason_to_make_anything_again(made, monkeyp
     later = time.time() + 100
     os.utime(made.folder / FILES, (later, later))
     assert due(made, monkeypatch) == set()
+
+
+def test_files_that_are_no_longer_asked_for_are_forgotten(made, monkeypatch):
+    whole = (made.folder / FILES).read_text()
+    (made.folder / FILES).write_text(whole.replace("md5:", "md5:0"))
+    assert due(made, monkeypatch) == set()
+    assert not (made.folder / FILES).exists()
+    (made.folder / FILES).write_text(whole)
 
 
 def test_files_that_have_gone_are_looked_for_when_they_are_needed(made, monkeypatch):

@@ -118,6 +118,7 @@ def test_a_seal_says_what_a_file_was_made_from(sealed):
         "file": "table.csv",
         "size": 8,
         "sha256": files.sha256(table),
+        "written": table.stat().st_mtime_ns,
         "made_by": made_by(["--bounds", "x"]),
         "made_from": {"width~64/bounds.csv": files.sha256(sealed)},
     }
@@ -139,6 +140,18 @@ def test_an_output_is_not_older_than_its_inputs_where_the_clock_went_back(sealed
         write_text(sealed.with_name("after.csv"), TEXT)
     assert sealed.with_name("after.csv").stat().st_mtime_ns == sealed.stat().st_mtime_ns
     assert seals.checked(sealed.with_name("after.csv"))
+
+
+def test_an_output_that_comes_out_the_same_keeps_its_time(sealed):
+    yesterday = time.time() - 86400
+    os.utime(sealed, (yesterday, yesterday))
+    seals.write_seal(sealed)
+    sealed.unlink()
+    for text, kept in ((TEXT, True), (TEXT + "2,5.0\n", False)):
+        with seals.sealing("", []):
+            write_text(sealed, text)
+        assert (sealed.stat().st_mtime < yesterday + 1) is kept
+        assert seals.checked(sealed)
 
 
 def test_options_without_effect_are_no_part_of_what_made_a_file():

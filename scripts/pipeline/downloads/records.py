@@ -67,15 +67,27 @@ def read_records(path: Path) -> dict[str, Record]:
 
 
 def forget_lost_files(folder: Path) -> None:
-    """Remove each ``files.json`` that names a file which is no longer there, to have it made again."""
+    """Remove each ``files.json`` that names a file which is no longer there, or no longer asked for."""
     for path in folder.glob(published_files("*")):
+        asked = _checksums(path.parent.name)
         try:
-            lost = any(not (folder / one.path).exists() for one in read_records(path).values())
+            lost = any(
+                not (folder / one.path).exists() or asked.get(name, "") not in (None, one.checksum)
+                for name, one in read_records(path).items()
+            )
         except CommandError:
             lost = True
         if lost:
             with suppress(OSError):
                 path.unlink()
+
+
+def _checksums(folder: str) -> dict[str, str | None]:
+    """Of all files of a published set and of their members, where they are known."""
+    published = all_published().get(folder)
+    files = published.files if published is not None else ()
+    members = {member.name: member.checksum for file in files for member in file.members}
+    return members | {file.name: file.checksum for file in files}
 
 
 class Reader:

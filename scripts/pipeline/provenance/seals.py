@@ -8,7 +8,7 @@ named, moved aside and made again, and is never believed.
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -34,6 +34,7 @@ class Seal:
     file: str
     size: int  # bytes
     sha256: str
+    written: int  # time of last change, ns
     made_by: str
     made_from: Mapping[str, str]
 
@@ -67,7 +68,15 @@ def place(path: Path) -> str:
 
 def write_seal(path: Path, made_by: str = "", made_from: Mapping[str, str] | None = None) -> None:
     """Vouch for a file as it is now. Raises :class:`pipeline.provenance.files.OutputError`."""
-    seal = Seal(place(path), path.stat().st_size, files.sha256(path), made_by, dict(made_from or {}))
+    about = path.stat()
+    seal = Seal(
+        place(path),
+        about.st_size,
+        files.sha256(path),
+        about.st_mtime_ns,
+        made_by,
+        dict(made_from or {}),
+    )
     files.put(seal_path(path), files.as_json(asdict(seal)).encode())
 
 
@@ -128,7 +137,7 @@ def checked(path: Path) -> str:
 
 
 def _remedy(path: Path) -> str:
-    """Data and labels that are missing when a call begins have all nets trained anew."""
+    """Data and labels that are missing when a call begins have all nets trained again."""
     if place(path).startswith(("results/data/", "results/labels/")):
         return f"'snakemake --cores 1 {place(path)}' makes it again, and then call again"
     return "call again to have it made"
@@ -142,8 +151,6 @@ def set_aside(path: Path) -> Path:
         path.rename(free)
     except OSError as error:
         raise files.OutputError(f"cannot move {path} aside: {error.strerror}") from error
-    with suppress(OSError):
-        seal_path(path).unlink()
     return free
 
 
@@ -151,13 +158,18 @@ def set_aside(path: Path) -> Path:
 def sealing(made_by: str, inputs: Iterable[Path]) -> Iterator[None]:
     """Check ``inputs``, then seal every output that is written, as made from them.
 
-    An output is never older than its inputs, even where the clock went back in between: Snakemake would
-    take it for the output of another job. Raises what :func:`checked` does.
+    An output that comes out with the same bytes as before keeps its time, so that data which were lost
+    can be made again and nothing behind them has to be. And it is never older than its inputs, even
+    where the clock went back in between: Snakemake would ask for it again. Raises what :func:`checked`
+    does.
     """
     made_from = {place(path): checked(path) for path in inputs}
     newest = max((Path(name).stat().st_mtime_ns for name in made_from), default=0)
 
     def seal(path: Path) -> None:
+        before = read_seal(path)
+        if before is not None and (before.file, before.sha256) == (place(path), files.sha256(path)):
+            os.utime(path, ns=(before.written, before.written))
         if path.stat().st_mtime_ns < newest:
             os.utime(path, ns=(newest, newest))
         write_seal(path, made_by, made_from)
