@@ -159,6 +159,11 @@ def longer(finished, tmp_path):
     return project
 
 
+def hear_control_c():
+    """Tests may run in the background, where shells have programs ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start_until_saved(project):
     process = subprocess.Popen(
         project.command(*RUN),
@@ -167,6 +172,7 @@ def start_until_saved(project):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=hear_control_c,
     )
     deadline = time.monotonic() + 120
     while not list(project.folder.glob(STATES)):
@@ -234,6 +240,7 @@ def output_until_saved(project, log):
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=hear_control_c,
         )
     deadline = time.monotonic() + 120
     while not list(project.folder.glob(STATES)):
@@ -380,6 +387,7 @@ def test_a_job_left_behind_cannot_overwrite_a_table_of_other_settings(project):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
+        preexec_fn=hear_control_c,
     )
     deadline = time.monotonic() + 60
     while not (lock.exists() and lock.read_text()):
