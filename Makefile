@@ -12,7 +12,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench fuzz zoo report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench faults fuzz zoo report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -78,6 +78,11 @@ gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
 	$(BIN)/python benchmarks/bounds.py $(if $(PEER),--toeplitz $(PEER)) $(if $(GRAM),--gram $(GRAM))
+
+faults: $(VENV)/.complete-dev ## damage every kind of result, kill calls, break configurations, see docs/faults.md; an hour
+	PYTHONPATH=scripts $(BIN)/python -m tests.fuzz.damage
+	PYTHONPATH=scripts $(BIN)/python -m tests.fuzz.kills $(or $(COUNT),50)
+	PYTHONPATH=scripts $(BIN)/python -m tests.fuzz.configurations 10000
 
 fuzz: $(VENV)/.complete-dev ## try upper bounds on random models; COUNT=20000 SEED=0 say on which
 	$(BIN)/python benchmarks/fuzz.py --count $(or $(COUNT),20000) --seed $(or $(SEED),0)

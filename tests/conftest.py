@@ -23,6 +23,7 @@ class Project:
 
     @classmethod
     def copy_to(cls, folder: Path) -> "Project":
+        folder.mkdir(parents=True, exist_ok=True)
         for part in PARTS:
             source = ROOT / part
             if source.is_dir():

@@ -1,7 +1,7 @@
 """Damage every kind of result in every way: it is found, named, and made again with the same bytes.
 
-python -m tests.fuzz.damage            the whole matrix, half an hour
-python -m tests.fuzz.damage bounds     one kind of file
+PYTHONPATH=scripts python -m tests.fuzz.damage            the whole matrix, half an hour
+PYTHONPATH=scripts python -m tests.fuzz.damage bounds     one kind of file
 
 Prints a line for each case, and ends with 1 if one of them went wrong.
 """

@@ -1,7 +1,7 @@
 """Kill a call at random moments in random ways, again and again: it ends with the undisturbed bytes.
 
-python -m tests.fuzz.kills 50          fifty kills
-python -m tests.fuzz.kills 50 7        with another seed
+PYTHONPATH=scripts python -m tests.fuzz.kills 50          fifty kills
+PYTHONPATH=scripts python -m tests.fuzz.kills 50 7        with another seed
 
 Prints a line for each kill and each call that was left to its end; ends with 1 if one went wrong.
 """

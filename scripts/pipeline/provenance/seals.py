@@ -5,6 +5,7 @@ checked before it is read, so that a file that was cut, altered or put in the pl
 named, moved aside and made again, and is never believed.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 from pipeline.provenance import files
 
@@ -77,16 +79,23 @@ def write_seal(path: Path, made_by: str = "", made_from: Mapping[str, str] | Non
         made_by,
         dict(made_from or {}),
     )
-    files.put(seal_path(path), files.as_json(asdict(seal)).encode())
+    content = asdict(seal)
+    files.put(seal_path(path), files.as_json(content | {"seal": _digest(content)}).encode())
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    """A seal's own checksum, by which a damaged one is known."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def read_seal(path: Path) -> Seal | None:
     """The seal of a file, or None where there is none that can be read."""
     try:
-        seal = Seal(**json.loads(seal_path(path).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        content = json.loads(seal_path(path).read_bytes())
+        own = content.pop("seal")
+        return Seal(**content) if own == _digest(content) else None
+    except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
-    return seal if isinstance(seal.made_from, dict) else None
 
 
 def fault_of(path: Path) -> tuple[Seal | None, Fault | None]:
