@@ -189,12 +189,13 @@ class _Line:
             close = _close(self._slopes, quotients, precision.slopes, noise)
             if (seen & close).any():
                 return True
-            # nothing is said by quotients that still change, as those across a jump do
+            # nothing is said by quotients that still change, as those across a jump do, nor by one that
+            # agrees with what was noise at the step before
             settled = _close(before, quotients, precision.slopes, noise)
             telling = seen & settled & ~close & self._slopes.isfinite()
             self._quotients = torch.where(telling, quotients, self._quotients)
             self._telling |= telling
-            before = quotients
+            before = torch.where(seen, quotients, torch.nan)
         return False
 
     def contradiction(self) -> tuple[float, float] | None:

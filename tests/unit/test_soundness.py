@@ -199,6 +199,27 @@ def test_models_with_a_jacobian_pass(name, where):
     assert len(jacobian_norms(seeded(TRUTHFUL[name]), x)) == len(x)
 
 
+class Flat(nn.Module):
+    """Outputs near one that change by so little that they show it between noise and curvature alone."""
+
+    def __init__(self, size, frequency, seed):
+        super().__init__()
+        self.weight = nn.Parameter(points(3, 6, seed=seed))
+        self.size, self.frequency = size, frequency
+
+    def forward(self, x):
+        return 1 + self.size * torch.sin(self.frequency * (x @ self.weight.T))
+
+
+@pytest.mark.parametrize(
+    ("size", "frequency", "seed"),
+    [(2e-12, 150, 1), (2e-12, 150, 10), (5e-11, 150, 12), (1e-11, 300, 13)],
+)
+def test_a_quotient_that_agrees_with_noise_by_chance_says_nothing(size, frequency, seed):
+    x = points(2, 6, seed=seed + 10**6)
+    assert lower_bound(Flat(size, frequency, seed), x).max > 0
+
+
 def test_an_operator_without_second_derivative_has_the_norms_of_its_twin():
     first, second = seeded(lambda: (nn.Linear(4, 150), nn.Linear(150, 120)))
     model, x = nn.Sequential(first, Function(Relu.apply), second), points(5, 4)
