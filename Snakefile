@@ -3,6 +3,7 @@
 snakemake --cores 8 figures/double_descent.pdf
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,14 +11,14 @@ from snakemake.utils import min_version
 
 min_version("9.19")
 
-sys.path.insert(0, str(Path(workflow.basedir) / "scripts"))
+# of this file, also where it is a module of another workflow
+BASE = Path(workflow.current_basedir.get_path_or_uri(secret_free=True))
+sys.path.insert(0, str(BASE / "scripts"))
 
-from pipeline.snakemake.workflow import check_files, prepare_workflow  # noqa: E402
-
-check_files(workflow, "config.yaml")
+from pipeline.snakemake.workflow import own_config, prepare_workflow  # noqa: E402
 
 
-configfile: "config.yaml"
+configfile: own_config(workflow, BASE)
 
 
 from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
@@ -27,7 +28,7 @@ from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
 from pipeline.snakemake.reporting import reports  # noqa: E402
 from pipeline.snakemake.machine import check_machine  # noqa: E402
 
-SETUP = prepare_workflow(workflow, config)
+SETUP = prepare_workflow(workflow, config, BASE)
 
 
 wildcard_constraints:

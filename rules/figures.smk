@@ -69,7 +69,7 @@ rule draw:
     input:
         table=lambda w: SETUP.tables(w.figure),
         facts=lambda w: facts(SETUP.config.scale, w.figure),
-        style="scripts/style.mplstyle",
+        style=os.path.relpath(BASE / "scripts" / "style.mplstyle"),
     output:
         pdf=report(
             "figures/{figure}.pdf",

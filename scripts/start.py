@@ -30,4 +30,6 @@ if __name__ == "__main__":
     del sys.argv[0]
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as behind nohup
         signal.signal(signal.SIGINT, _stop)
+    # of this project, wherever the working directory is
+    sys.argv[0] = str(Path(__file__).resolve().parents[1] / sys.argv[0])
     runpy.run_path(sys.argv[0], run_name="__main__")

@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 FIGURE = "figures/double_descent.pdf"
 RUN = (FIGURE, "--cores", "2", "--config", "scale=smoke")
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 RESULTS = "results/smoke/double_descent/noise~0"
 BOUNDS = f"{RESULTS}/width~80/bounds.csv"
 STATES = f"{RESULTS}/*/.resume-*.state"
@@ -28,9 +29,12 @@ DRAWN = {"measure": 1, "draw": 1}
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory):
-    """A project whose figure has been made at smoke scale; do not change it."""
-    project = Project.copy_to(tmp_path_factory.mktemp("finished"))
-    project.snakemake(*RUN)
+    """A project whose figure has been made at smoke scale; do not change it.
+
+    Its folder has a name that shells and locales have trouble with, and the locale is the plainest.
+    """
+    project = Project.copy_to(tmp_path_factory.mktemp("finished") / "a b 'c'")
+    project.snakemake(*RUN, environment=PLAIN)
     return project
 
 
@@ -87,6 +91,36 @@ def test_simulated_facts_are_made(copy_of_finished):
     copy_of_finished.snakemake(target, *RUN[1:])
     simulated = json.loads(gzip.decompress((copy_of_finished.folder / target).read_bytes()))
     assert len(simulated["around"]) == 4
+
+
+MODULE = """\
+configfile: "mine.yaml"
+
+module lipschitz:
+    snakefile: "../pro ject/Snakefile"
+    config: config
+
+use rule * from lipschitz as lipschitz_*
+
+rule mine:
+    default_target: True
+    input: "figures/double_descent.pdf"
+    output: "mine.txt"
+    shell: "python -c 'print(1)' > {output}"
+"""
+
+
+def test_the_workflow_is_a_module_of_another_one_elsewhere(tmp_path):
+    project, other = Project.copy_to(tmp_path / "pro ject"), Project(tmp_path / "other")
+    other.folder.mkdir()
+    (other.folder / "Snakefile").write_text(MODULE)
+    settings = (project.folder / "config.yaml").read_text()
+    few = "overrides: {double_descent.smoke.widths: [16]}"
+    (other.folder / "mine.yaml").write_text(settings.replace("overrides: {}", few))
+    other.snakemake("mine", *RUN[1:])
+    assert (other.folder / "mine.txt").read_text() == "1\n"
+    assert (other.folder / "figures/double_descent.pdf").exists()
+    assert not (project.folder / "results").exists()
 
 
 def test_second_call_does_nothing(finished):

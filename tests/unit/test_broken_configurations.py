@@ -178,12 +178,17 @@ def test_files_are_read_before_snakemake_does(tmp_path):
     settings = SimpleNamespace(configfiles=[mine], config={})
     workflow = SimpleNamespace(is_main_process=True, config_settings=settings)
     with pytest.raises(WorkflowError, match=re.escape(f"{mine}, line 2: scale: is stated twice")):
-        check_files(workflow, str(ROOT / "config.yaml"))
+        check_files(workflow, str(ROOT / "config.yaml"), ROOT)
     settings.configfiles = []
-    check_files(workflow, str(ROOT / "config.yaml"))
+    check_files(workflow, str(ROOT / "config.yaml"), ROOT)
     settings.config = {"overrides": {"toy.smoke.steps": 1, "toy": {"smoke": {"steps": 2}}}}
     with pytest.raises(WorkflowError, match=r"toy\.smoke\.steps: is stated twice"):
-        check_files(workflow, str(ROOT / "config.yaml"))
+        check_files(workflow, str(ROOT / "config.yaml"), ROOT)
+
+
+def test_a_folder_with_braces_is_refused():
+    with pytest.raises(WorkflowError, match=r"lies in /a/\{b\}, and .* a name without \{"):
+        check_files(SimpleNamespace(is_main_process=True), "config.yaml", Path("/a/{b}"))
 
 
 def a_call(top, study):

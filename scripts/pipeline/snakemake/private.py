@@ -104,8 +104,8 @@ class PlannedJob(NamedTuple):
     threads: int
     outputs: tuple[str, ...]
     needs: tuple[str, ...]  # benchmark files of the jobs whose outputs it takes
-    command: str
-    outdated: str
+    command: str = ""
+    outdated: str = ""
 
 
 def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict[str, PlannedJob]:

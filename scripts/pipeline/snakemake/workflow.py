@@ -20,14 +20,31 @@ from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
 
 
-def check_files(workflow: Any, own: str) -> None:
+def own_config(workflow: Any, base: Path) -> str:
+    """The configuration file: that of the working directory, or else of the project in ``base``.
+
+    Raises ``WorkflowError`` where it, or one that the command line names, cannot be read.
+    """
+    own = "config.yaml" if Path("config.yaml").exists() else str(base / "config.yaml")
+    check_files(workflow, own, base)
+    return own
+
+
+def check_files(workflow: Any, own: str, base: Path) -> None:
     """Check that the files of the configuration can be read, and state each key once.
+
+    And that the folder of the project is one in which Snakemake works.
 
     ``own`` is the workflow's file, which Snakemake is about to read: of a broken one it would give no
     line, and of two values of a key it would take the last. Raises ``WorkflowError``.
     """
     if not workflow.is_main_process:
         return
+    if "{" in str(base):
+        raise WorkflowError(
+            f"the project lies in {base}, and Snakemake takes braces in the path of an "
+            "environment for wildcards; give the folder a name without {"
+        )
     settings = workflow.config_settings
     files = {str(file): Path(file) for file in (own, *(settings.configfiles or ()))}
     try:
@@ -40,14 +57,14 @@ def check_files(workflow: Any, own: str) -> None:
         raise WorkflowError(str(error)) from None
 
 
-def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSetup:
+def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any], base: Path) -> WorkflowSetup:
     """Check the configuration and clear what a killed call left behind.
 
-    ``workflow`` is Snakemake's object of that name. Raises its ``WorkflowError`` with an
-    explanation and no traceback.
+    ``workflow`` is Snakemake's object of that name, and the project lies in ``base``. Raises Snakemake's
+    ``WorkflowError`` with an explanation and no traceback.
     """
+    scripts = base / "scripts"
     try:
-        scripts = Path(workflow.basedir) / "scripts"
         config = load_config(raw_config, scripts / "papers", Sources(workflow))
         setup = WorkflowSetup(config, scripts)
     except ConfigError as error:
@@ -67,10 +84,13 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any]) -> WorkflowSe
 def _before_each_command(start: Path) -> str:
     """Shell text by which jobs run in the environment of snakemake itself, activated or not.
 
-    They run by way of start.py, so that Ctrl-C ends one with one line, whatever it is about to import.
+    Commands of this project run by way of start.py, which finds them wherever the working directory is,
+    and so that Ctrl-C ends one with one line, whatever it is about to import.
     """
     folder, script = shlex.quote(str(Path(sys.executable).parent)), shlex.quote(str(start))
-    text = f'export PATH={folder}:$PATH; python() {{ command python {script} "$@"; }}; '
+    ours = f'[ -f {shlex.quote(str(start.parents[1]))}/"$1" ]'
+    call = f'if {ours}; then command python {script} "$@"; else command python "$@"; fi'
+    text = f"export PATH={folder}:$PATH; python() {{ {call}; }}; "
     return text.replace("{", "{{").replace("}", "}}")  # Snakemake formats it
 
 
