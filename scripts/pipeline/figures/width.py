@@ -87,7 +87,8 @@ def draw_double_descent(data: pd.DataFrame, context: Context) -> Figure:
         bbox_to_anchor=(0.01, 0.99),
         **OPAQUE,
     )
-    panels["bounds"].set_ylim(top=panels["bounds"].get_ylim()[1] * 2.5)
+    bottom, top = panels["bounds"].get_ylim()
+    panels["bounds"].set_ylim(top=top * max(2.5, (top / bottom) ** 0.28))  # room for the legend
     panels["loss"].legend(loc="lower left")
     name_threshold(panels["bounds"], settings)
     corner_note(figure, note(data, context))
