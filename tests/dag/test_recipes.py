@@ -53,7 +53,7 @@ def follow(text, folder):
 def run(command, folder):
     # `snakemake` and `python` are those of this environment
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = os.environ | {"CI": "true", "PYTHONDONTWRITEBYTECODE": "1", "PATH": path}
+    environment = os.environ | {"CI": "true", "PATH": path}
     done = subprocess.run(
         command, shell=True, cwd=folder, env=environment, text=True, capture_output=True, check=False
     )
