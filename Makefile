@@ -1,18 +1,20 @@
 # Two commands do everything on a fresh machine:
 #     make figures/double_descent.pdf
 #     make test
-# SCALE=smoke or SCALE=paper changes the scale, CORES=4 the number of cores.
+# SCALE=smoke or SCALE=paper changes the scale, CORES=4 the number of cores; UNLOCKED=1 takes packages without looking
+# at their checksums, such as builds of torch for the CPU alone.
 
 PYTHON ?= python3
 CORES ?= all
 SCALE ?=
 VENV := .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench faults fuzz zoo report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench faults fuzz zoo lock report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -90,17 +92,24 @@ fuzz: $(VENV)/.complete-dev ## try upper bounds on random models; COUNT=20000 SE
 zoo: $(VENV)/.complete-dev ## write docs/zoo.md, bounds of 60 models; TIMM=DIR has timm, GRID=16 is faster
 	PYTHONPATH=$(TIMM) $(BIN)/python benchmarks/zoo.py $(if $(GRID),--grid $(GRID))
 
+lock: $(VENV)/.complete-dev ## write envs/lock*.txt, the checksums of all packages, after a change of the requirements
+	for name in "" -dev; do \
+		$(BIN)/uv pip compile envs/requirements$$name.txt --constraints envs/constraints.txt --universal --python-version 3.11 \
+			--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet \
+			--output-file envs/lock$$name.txt; \
+	done
+
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
 	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))
 
-$(VENV)/.complete: envs/requirements.txt envs/constraints.txt
+$(VENV)/.complete: envs/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv does not work; on Debian and Ubuntu install python3-venv"; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements.txt -c envs/constraints.txt
+	$(PIP) $(if $(UNLOCKED),-r envs/requirements.txt -c envs/constraints.txt,--require-hashes -r envs/lock.txt)
 	touch $@
 
-$(VENV)/.complete-dev: $(VENV)/.complete envs/requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r envs/requirements-dev.txt -c envs/constraints.txt
+$(VENV)/.complete-dev: $(VENV)/.complete envs/lock-dev.txt
+	$(PIP) $(if $(UNLOCKED),-r envs/requirements-dev.txt -c envs/constraints.txt,--require-hashes -r envs/lock-dev.txt)
 	touch $@
