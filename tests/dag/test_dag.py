@@ -8,7 +8,7 @@ import pytest
 import yaml
 from snakemake.api import SnakemakeApi
 from snakemake.exceptions import WorkflowError
-from snakemake.settings.enums import Quietness
+from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 from tests.conftest import ROOT
 
@@ -16,6 +16,7 @@ from pipeline.config.loading import load_config
 from pipeline.snakemake.machine import check_memory
 from pipeline.snakemake.setup import WorkflowSetup
 
+PROFILE = yaml.safe_load((ROOT / "profiles/default/profile.yaml").read_bytes())
 SMOKE = {"scale": "smoke"}
 FIGURE = "figures/double_descent.pdf"
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
@@ -31,7 +32,8 @@ def build(project, monkeypatch, targets=(FIGURE,), **config):
             snakefile=project.folder / "Snakefile",
             workdir=project.folder,
         )
-        dag_api = workflow_api.dag(DAGSettings(targets=frozenset(targets)))
+        triggers = RerunTrigger.parse_choices_set(PROFILE["rerun-triggers"])
+        dag_api = workflow_api.dag(DAGSettings(targets=frozenset(targets), rerun_triggers=triggers))
         dag_api.execute_workflow(executor="dryrun")
         return workflow_api._workflow
 

@@ -1,17 +1,9 @@
 """Damaged results are found, named and made again; ``python -m tests.fuzz.damage`` tries every case."""
 
 import pytest
-from tests.conftest import Project
-from tests.fuzz.damage import KINDS, RUN, WAYS, check, damaged, reproducible
+from tests.fuzz.damage import KINDS, WAYS, check, damaged, reproducible
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="session")
-def whole(tmp_path_factory):
-    project = Project.copy_to(tmp_path_factory.mktemp("whole"))
-    project.snakemake(*RUN)
-    return project
 
 
 # each kind once, and each way; the others at other times
@@ -19,6 +11,6 @@ CASES = [(kind, list(WAYS)[place % len(WAYS)], place % 3 > 0) for place, kind in
 
 
 @pytest.mark.parametrize(("kind", "way", "kept_time"), CASES)
-def test_damage_is_found_named_and_mended(whole, tmp_path, kind, way, kept_time):
-    project = damaged(whole, tmp_path, kind, way, kept_time=kept_time)
-    assert not check(project, reproducible(whole), kind, way)
+def test_damage_is_found_named_and_mended(finished, tmp_path, kind, way, kept_time):
+    project = damaged(finished, tmp_path, kind, way, kept_time=kept_time)
+    assert not check(project, reproducible(finished), kind, way)

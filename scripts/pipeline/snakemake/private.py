@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from snakemake.api import SnakemakeApi
-from snakemake.settings.enums import Quietness
+from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
 from pipeline.provenance.files import write_text
@@ -120,7 +120,13 @@ def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict
             snakefile=folder / "Snakefile",
             workdir=folder,
         )
-        workflow.dag(DAGSettings(targets=frozenset(targets))).execute_workflow(executor="dryrun")
+        settings = DAGSettings(
+            targets=frozenset(targets),
+            # as profiles/default has it for calls of the command line
+            rerun_triggers=RerunTrigger.all() - {RerunTrigger.CODE},
+            max_checksum_file_size=200 * 10**6,
+        )
+        workflow.dag(settings).execute_workflow(executor="dryrun")
         dag = workflow._workflow.dag
         return {
             str(job.benchmark): PlannedJob(
@@ -139,7 +145,6 @@ def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict
 def _what_changed(reason: Any) -> str:
     changes = {
         "settings": reason.params_changed,
-        "the program": reason.code_changed,
         "the list of its inputs": reason.input_changed,
         "an input, which is newer": reason.updated_input,
     }

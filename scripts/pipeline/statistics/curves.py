@@ -7,6 +7,8 @@ slopes and rank correlations have t intervals over seeds.
 
 Tables are long: one row per value of x and seed. Rows with NaN are dropped. Equal input gives equal
 numbers. Intervals are those of :mod:`pipeline.statistics.intervals`.
+
+``scipy.stats`` takes as long to import as many a figure to draw; who does not need it does not wait.
 """
 
 import math
@@ -17,7 +19,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import linregress, rankdata, studentized_range
 
 from pipeline.statistics.intervals import (
     Ends,
@@ -199,6 +200,8 @@ class _Logs:
 @cache
 def _tukey(level: float, groups: int, freedom: int) -> float:
     """Quantile of the studentized range, which takes a good part of a second to find."""
+    from scipy.stats import studentized_range
+
     return float(studentized_range.ppf(level, groups, freedom))
 
 
@@ -224,6 +227,8 @@ def log_log_slope(x: ArrayLike, y: ArrayLike, level: float = 0.95) -> Slope:
     normal, and is NaN for two points; R² is NaN for constant y. Raises ValueError for fewer than
     two values of x, and for numbers that are not positive and finite.
     """
+    from scipy.stats import linregress
+
     logs = _logarithms(np.asarray(x, float).ravel(), np.asarray(y, float).ravel())
     slopes, r_squared = _lines(*logs)
     points = len(logs[0])
@@ -362,6 +367,8 @@ def _lines(x: Floats, y: Floats) -> tuple[Floats, Floats]:
 
 def _rank_correlations(first: Floats, second: Floats) -> Floats:
     """Spearman's coefficients of the rows of two matrices."""
+    from scipy.stats import rankdata
+
     a, b = (rankdata(values, axis=1) - (values.shape[1] + 1) / 2 for values in (first, second))
     below = np.sqrt(np.square(a).sum(1) * np.square(b).sum(1))
     return np.asarray((a * b).sum(1) / np.where(below > 0, below, math.nan), float)
