@@ -12,6 +12,7 @@ from nets.models.fcn import seeded_fcn
 from nets.training.points import Points, training_subset
 from pipeline.config.loading import load_config
 from pipeline.config.training import identity
+from pipeline.jobs.packing import unpacked
 from pipeline.runs.catalogue import Catalogue
 from pipeline.runs.run import Run
 from pipeline.snakemake.setup import WorkflowSetup
@@ -68,7 +69,7 @@ def test_at_the_scale_of_the_paper_one_net_serves_three_figures():
 def test_every_study_of_runs_has_some(config):
     setup = WorkflowSetup(config)
     for study, about in config.about_studies.items():
-        runs = json.loads(setup.study_runs(study))
+        runs = unpacked(setup.study_runs(study))
         assert bool(runs) == bool(about.runs), study
         for run in runs:
             assert ("training" in run) == about.untrained

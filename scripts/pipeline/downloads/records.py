@@ -72,7 +72,8 @@ def forget_lost_files(folder: Path) -> None:
         asked = _checksums(path.parent.name)
         try:
             lost = any(
-                not (folder / one.path).exists() or asked.get(name, "") not in (None, one.checksum)
+                not (folder / one.path).exists()
+                or (asked is not None and asked.get(name, "") not in (None, one.checksum))
                 for name, one in read_records(path).items()
             )
         except CommandError:
@@ -82,12 +83,13 @@ def forget_lost_files(folder: Path) -> None:
                 path.unlink()
 
 
-def _checksums(folder: str) -> dict[str, str | None]:
-    """Of all files of a published set and of their members, where they are known."""
+def _checksums(folder: str) -> dict[str, str | None] | None:
+    """Of all files of a published set and of their members; None for a set that no data are made of."""
     published = all_published().get(folder)
-    files = published.files if published is not None else ()
-    members = {member.name: member.checksum for file in files for member in file.members}
-    return members | {file.name: file.checksum for file in files}
+    if published is None:
+        return None
+    members = {member.name: member.checksum for file in published.files for member in file.members}
+    return members | {file.name: file.checksum for file in published.files}
 
 
 class Reader:
