@@ -4,9 +4,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from pipeline.provenance.files import OutputError
+from snakemake.exceptions import WorkflowError
+
 from pipeline.provenance.seals import seal_path, set_aside, write_seal
-from pipeline.snakemake.verification import KINDS, Found, Verified, outdated, verify
+from pipeline.snakemake.verification import KINDS, Found, Verified, outdated, results, verify
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 SHOWN = 20
 """Files of a kind that are named; ``--all`` names all."""
@@ -20,7 +23,7 @@ def main(arguments: argparse.Namespace) -> int:
     known = {fault.file for fault in found.faults}
     stale = [
         Found("stale", file, why)
-        for file, why in outdated(Path.cwd(), arguments.scale).items()
+        for file, why in outdated(Path.cwd(), PROJECT, arguments.scale).items()
         if file not in known
     ]
     found = found._replace(faults=[*found.faults, *stale])
@@ -34,14 +37,12 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _vouch(paths: list[Path]) -> int:
-    """Seal files, or all files in folders that have no seal."""
-    files = [
-        file for path in paths for file in (sorted(path.rglob("[!.]*")) if path.is_dir() else [path])
-    ]
-    for file in files:
-        if file.is_file() and (file in paths or not seal_path(file).exists()):
-            write_seal(file)
-            print(f"sealed {file} as it is")
+    """Seal files, or all results in folders that have no seal."""
+    for path in paths:
+        for file in results([str(path)]) if path.is_dir() else [path]:
+            if file == path or not seal_path(file).exists():
+                write_seal(file)
+                print(f"sealed {file} as it is")
     return 0
 
 
@@ -73,5 +74,5 @@ if __name__ == "__main__":
     )
     try:
         sys.exit(main(parser.parse_args()))
-    except OutputError as error:
+    except (OSError, WorkflowError) as error:
         sys.exit(str(error))

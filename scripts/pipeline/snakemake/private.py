@@ -108,8 +108,12 @@ class PlannedJob(NamedTuple):
     outdated: str = ""
 
 
-def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict[str, PlannedJob]:
+def planned_jobs(
+    folder: Path, targets: Iterable[str], base: Path | None = None, **config: object
+) -> dict[str, PlannedJob]:
     """The jobs behind ``targets`` by their benchmark files, as a dry run in ``folder`` would have them.
+
+    The project lies in ``base``, if not in ``folder``.
 
     Jobs that are done count too; rules that only collect targets do not.
     """
@@ -117,7 +121,7 @@ def planned_jobs(folder: Path, targets: Iterable[str], **config: object) -> dict
         workflow = api.workflow(
             resource_settings=ResourceSettings(cores=2),
             config_settings=ConfigSettings(config=config),
-            snakefile=folder / "Snakefile",
+            snakefile=(base or folder) / "Snakefile",
             workdir=folder,
         )
         settings = DAGSettings(

@@ -51,7 +51,7 @@ def verify(folders: Iterable[str] = FOLDERS) -> Verified:
     seals: dict[str, Seal] = {}
     faults: list[Found] = []
     count = size = 0
-    for path in _results(folders):
+    for path in results(folders):
         count, size = count + 1, size + (path.stat().st_size if path.is_file() else 0)
         seal, fault = fault_of(path)
         if fault is not None:
@@ -63,7 +63,7 @@ def verify(folders: Iterable[str] = FOLDERS) -> Verified:
     return Verified(count, size, sorted(faults, key=lambda fault: (list(KINDS).index(fault[0]), fault)))
 
 
-def _results(folders: Iterable[str]) -> Iterator[Path]:
+def results(folders: Iterable[str]) -> Iterator[Path]:
     """Files that have a seal or should have one, each once."""
     for path in sorted(path for folder in folders for path in Path(folder).rglob("*")):
         if path.name.endswith(SUFFIX) and path.name.startswith("."):
@@ -105,12 +105,12 @@ def _of_origins(seals: dict[str, Seal], faulty: set[str]) -> Iterator[Found]:
         yield Found("missing", name, f"is missing, from which {file} was made")
 
 
-def outdated(folder: Path, scale: str | None = None) -> dict[str, str]:
-    """Results in ``folder`` that a call would make again, and why.
+def outdated(folder: Path, base: Path, scale: str | None = None) -> dict[str, str]:
+    """Results in ``folder`` that a call of the project in ``base`` would make again, and why.
 
     Those that come after another one of them are left out. Raises ``WorkflowError``.
     """
-    jobs = planned_jobs(folder, TARGETS, **({"scale": scale} if scale else {}))
+    jobs = planned_jobs(folder, TARGETS, base, **({"scale": scale} if scale else {}))
     found = {}
     for job in jobs.values():
         there = [name for name in job.outputs if (folder / name).exists()]
