@@ -25,10 +25,12 @@ from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
 from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
-from pipeline.snakemake.reporting import reports  # noqa: E402
 from pipeline.snakemake.machine import check_machine  # noqa: E402
 
 SETUP = prepare_workflow(workflow, config, BASE)
+
+
+report: "docs/report/workflow.rst"
 
 
 wildcard_constraints:
@@ -63,8 +65,4 @@ onstart:
 rule figures:
     default_target: True
     input:
-        expand(
-            "figures/{figure}.pdf",
-            # of a page with what there is, only figures that are there can be part
-            figure=SETUP.reported(Path.cwd()) if reports(sys.argv) else SETUP.figures_made_here,
-        ),
+        SETUP.default_targets(sys.argv),

@@ -18,8 +18,8 @@ rule make_table:
     output:
         markdown=report(
             "results/{scale}/tables/{table}.md",
-            caption="../docs/report/table.rst",
-            category="Tables",
+            caption="../docs/report/figure.rst",
+            category="Tables for readers",
             labels={"table": "{table}", "scale": "{scale}"},
         ),
         sidecar="results/{scale}/tables/{table}.json",
@@ -32,6 +32,7 @@ rule make_table:
         "../envs/environment.yaml"
     params:
         module=lambda w: SETUP.room(w.table).drawing,
+        caption=lambda w: SETUP.figure_caption(w.table),
         context=lambda w: SETUP.context(w.table),
         code=lambda w: SETUP.all_code(w.table),
     message:

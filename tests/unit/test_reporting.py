@@ -35,8 +35,24 @@ def test_only_what_is_there_at_this_scale_is_reported(setup, tmp_path):
     (tmp_path / "figures/theory.json").write_text("{")
     draw(tmp_path, setup, "evolution", setup.config.scale)
     assert setup.reported(tmp_path) == [
-        name for name in setup.figures if name in ("double_descent", "evolution")
+        f"figures/{name}.pdf" for name in setup.figures if name in ("double_descent", "evolution")
     ]
+
+
+def test_tables_for_readers_and_verdicts_are_reported_where_all_behind_them_is_there(setup, tmp_path):
+    draw(tmp_path, setup, "double_descent", setup.config.scale)
+    results = f"results/{setup.config.scale}"
+    name = setup.reader_tables[0]
+    own = [f"{results}/tables/{name}.md", f"{results}/tables/{name}.json"]
+    verdicts = [f"{results}/claims.csv", f"{results}/claims.md"]
+    behind = [table for judged in setup.judged("claims") for table in setup.tables(judged)]
+    for file in (*own, *setup.tables(name), *verdicts, *setup.facts_of("claims"), *behind):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("made")
+    assert setup.reported(tmp_path) == ["figures/double_descent.pdf", own[0], verdicts[0]]
+    (tmp_path / own[1]).unlink()
+    (tmp_path / setup.facts_of("claims")[0]).unlink()
+    assert setup.reported(tmp_path) == ["figures/double_descent.pdf"]
 
 
 def test_without_figures_there_is_nothing_to_report(setup, tmp_path):

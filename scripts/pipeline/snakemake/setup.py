@@ -4,6 +4,7 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.config.errors import nearest
 from pipeline.config.rooms import Room
 from pipeline.runs import paths
 from pipeline.snakemake.jobs import Jobs
+from pipeline.snakemake.reporting import reports
 
 _EPOCHS = "_epochs"
 
@@ -87,25 +89,45 @@ class WorkflowSetup(Jobs):
         images = self.figures_of_images if table == IMAGES else []
         return sorted([*self.figures_made_here, *images, *self.reader_tables])
 
-    def reported(self, folder: Path) -> list[str]:
-        """The figures that a report can show: drawn at this scale in ``folder``, with their tables.
+    def default_targets(self, words: Iterable[str]) -> list[str]:
+        """All figures; for a command line that asks for a report, what is there for it."""
+        if reports(words):
+            return self.reported(Path.cwd())
+        return [f"figures/{name}.pdf" for name in self.figures_made_here]
 
-        Raises ``WorkflowError`` where there are none.
+    def reported(self, folder: Path) -> list[str]:
+        """What a report can show of what is in ``folder``: figures, tables for readers, and verdicts.
+
+        Each was made at this scale, and what it was made from is there. Raises ``WorkflowError`` where
+        there is no figure.
         """
-        found = [name for name in self.figures if self._can_be_shown(folder, name)]
+        scale = self.config.scale
+        found = [f"figures/{name}.pdf" for name in self.figures if self._can_be_shown(folder, name)]
         if not found:
             raise WorkflowError(
                 f"there is no figure at scale {self.config.scale} to report yet. Make one first, for "
                 f"example with: snakemake --cores 2 --config scale={self.config.scale} -- "
                 f"figures/{self.figures_made_here[0]}.pdf"
             )
+        for name in self.reader_tables:
+            own = [f"results/{scale}/tables/{name}.{ending}" for ending in ("md", "json")]
+            if self._are_there(folder, [*own, *self.tables(name)]):
+                found.append(own[0])
+        for name in ("claims", IMAGES):
+            own = [f"results/{scale}/{name}.{ending}" for ending in ("csv", "md")]
+            tables = [table for judged in self.judged(name) for table in self.tables(judged)]
+            if self._are_there(folder, [*own, *self.facts_of(name), *tables]):
+                found.append(own[0])
         return found
+
+    def _are_there(self, folder: Path, files: Iterable[str]) -> bool:
+        return all((folder / file).exists() for file in files)
 
     def _can_be_shown(self, folder: Path, name: str) -> bool:
         drawn = [f"figures/{name}.pdf", f"figures/{name}.png"]
         sources = [table.removesuffix(_EPOCHS) for table in self.room(name).tables]
         tables = [paths.table(self.config.scale, source) for source in sources]
-        if not all((folder / file).exists() for file in (*drawn, *tables)):
+        if not self._are_there(folder, (*drawn, *tables)):
             return False
         try:
             about = json.loads((folder / "figures" / f"{name}.json").read_bytes())
