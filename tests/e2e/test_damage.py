@@ -6,8 +6,9 @@ from tests.fuzz.damage import KINDS, WAYS, check, damaged, reproducible
 pytestmark = pytest.mark.slow
 
 
-# each kind once, and each way; the others at other times
-CASES = [(kind, list(WAYS)[place % len(WAYS)], place % 3 > 0) for place, kind in enumerate(KINDS)]
+# each way, and each kind once, of those that no job reads one; the others at other times
+TRIED = [kind for kind in KINDS if kind not in ("epochs", "png", "manifest")]
+CASES = [(kind, list(WAYS)[place % len(WAYS)], place % 3 > 0) for place, kind in enumerate(TRIED)]
 
 
 @pytest.mark.parametrize(("kind", "way", "kept_time"), CASES)

@@ -133,7 +133,8 @@ def uninterrupted(all_uninterrupted):
 
 def test_nothing_but_the_outputs_is_left(data, uninterrupted, tmp_path):
     assert train(data, tmp_path).returncode == 0
-    assert {p.name for p in tmp_path.iterdir()} == {*OUTPUTS, "log", ".lock"}
+    seals = {f".{name}.seal" for name in OUTPUTS}
+    assert {p.name for p in tmp_path.iterdir()} == {*OUTPUTS, *seals, "log", ".lock"}
     assert contents(tmp_path) == uninterrupted, "the same call gives the same bytes"
 
 
