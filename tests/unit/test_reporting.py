@@ -4,6 +4,7 @@ import json
 
 import pytest
 import yaml
+from docutils.core import publish_parts
 from snakemake.exceptions import WorkflowError
 from tests.conftest import ROOT
 
@@ -58,6 +59,16 @@ def test_tables_for_readers_and_verdicts_are_reported_where_all_behind_them_is_t
 def test_without_figures_there_is_nothing_to_report(setup, tmp_path):
     with pytest.raises(WorkflowError, match=r"there is no figure at scale .* Make one first"):
         setup.reported(tmp_path)
+
+
+def test_captions_and_pages_of_the_report_are_sound(setup):
+    """What docutils has to say of them it would say in the report."""
+    texts = [setup.figure_caption(name) for name in (*setup.figures, *setup.reader_tables)]
+    texts += [page.read_text() for page in (ROOT / "docs" / "report").glob("*.rst")]
+    for text in texts:
+        html = publish_parts(text, writer="html5", settings_overrides={"report_level": 1})["body"]
+        assert "system-message" not in html, text
+    assert "|" in publish_parts(setup.figure_caption("linearisation"), writer="html5")["body"]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,8 +167,9 @@ class WorkflowSetup(Jobs):
         return self.code("judge_claims", [one["module"] for one in self._claim_sources(table)])
 
     def figure_caption(self, figure: str) -> str:
-        """Caption of a figure in the report, with the scale it is drawn at."""
-        return f"{self.room(figure).about.caption.strip()} Scale: {self.config.scale}."
+        """Caption of a figure in the report, with the scale it is drawn at, as reStructuredText."""
+        caption = re.sub(r"([\\*`|]|(?<=\w)_(?!\w))", r"\\\1", self.room(figure).about.caption.strip())
+        return f"{caption} Scale: {self.config.scale}."
 
     def context(self, name: str) -> str:
         """What a figure, or a table for readers, is told about itself, as JSON.
