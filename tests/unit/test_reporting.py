@@ -47,7 +47,14 @@ def test_tables_for_readers_and_verdicts_are_reported_where_all_behind_them_is_t
     own = [f"{results}/tables/{name}.md", f"{results}/tables/{name}.json"]
     verdicts = [f"{results}/claims.csv", f"{results}/claims.md"]
     behind = [table for judged in setup.judged("claims") for table in setup.tables(judged)]
-    for file in (*own, *setup.tables(name), *verdicts, *setup.facts_of("claims"), *behind):
+    for file in (
+        *own,
+        *setup.tables(name),
+        *verdicts,
+        *setup.facts_of("claims"),
+        *setup.simulated_of("claims"),
+        *behind,
+    ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_text("made")
     assert setup.reported(tmp_path) == ["figures/double_descent.pdf", own[0], verdicts[0]]

@@ -117,7 +117,8 @@ class WorkflowSetup(Jobs):
         for name in ("claims", IMAGES):
             own = [f"results/{scale}/{name}.{ending}" for ending in ("csv", "md")]
             tables = [table for judged in self.judged(name) for table in self.tables(judged)]
-            if self._are_there(folder, [*own, *self.facts_of(name), *tables]):
+            facts = [*self.facts_of(name), *self.simulated_of(name)]
+            if self._are_there(folder, [*own, *facts, *tables]):
                 found.append(own[0])
         return found
 
