@@ -3,7 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
+import yaml
 from snakemake.exceptions import WorkflowError
 
 from pipeline.provenance.seals import seal_path, set_aside, write_seal
@@ -23,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     known = {fault.file for fault in found.faults}
     stale = [
         Found("stale", file, why)
-        for file, why in outdated(Path.cwd(), PROJECT, arguments.scale).items()
+        for file, why in outdated(Path.cwd(), PROJECT, _config(arguments)).items()
         if file not in known
     ]
     found = found._replace(faults=[*found.faults, *stale])
@@ -34,6 +36,15 @@ def main(arguments: argparse.Namespace) -> int:
             if fault.kind in ("damaged", "foreign"):
                 print(f"{fault.file} is now {set_aside(Path(fault.file)).name}")
     return 1 if found.faults else 0
+
+
+def _config(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What takes the place of ``config.yaml``."""
+    given = {"scale": arguments.scale} if arguments.scale else {}
+    for word in arguments.config:
+        key, _, value = word.partition("=")
+        given[key] = yaml.safe_load(value)
+    return given
 
 
 def _vouch(paths: list[Path]) -> int:
@@ -63,6 +74,9 @@ def _lines(found: Verified, most: int | None) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", help="of the configuration that results are compared with")
+    parser.add_argument(
+        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="more of it, as for snakemake"
+    )
     parser.add_argument("--all", action="store_true", help="name every file")
     parser.add_argument(
         "--set-aside",

@@ -1,9 +1,9 @@
 """What is wrong with the results in a folder: damaged, foreign, missing, unsealed or stale files."""
 
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.downloads.records import checksum_of, read_records
 from pipeline.jobs.command import CommandError, made_by
@@ -105,12 +105,14 @@ def _of_origins(seals: dict[str, Seal], faulty: set[str]) -> Iterator[Found]:
         yield Found("missing", name, f"is missing, from which {file} was made")
 
 
-def outdated(folder: Path, base: Path, scale: str | None = None) -> dict[str, str]:
+def outdated(folder: Path, base: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Results in ``folder`` that a call of the project in ``base`` would make again, and why.
+
+    ``config`` has what the call states in place of ``config.yaml``.
 
     Those that come after another one of them are left out. Raises ``WorkflowError``.
     """
-    jobs = planned_jobs(folder, TARGETS, base, **({"scale": scale} if scale else {}))
+    jobs = planned_jobs(folder, TARGETS, base, **config)
     found = {}
     for job in jobs.values():
         there = [name for name in job.outputs if (folder / name).exists()]
