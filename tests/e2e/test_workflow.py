@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.conftest import Project
+from tests.conftest import Project, hear_control_c
 from tests.dag.test_dag import build
 from tests.e2e.conftest import FIGURE, RUN
 
@@ -181,11 +181,6 @@ def longer(finished, tmp_path):
     project.edit("config.yaml", "save_every: 20", "save_every: 0.2")
     project.edit(SWEEP, "max_epochs: 150", f"max_epochs: {LONG}")
     return project
-
-
-def hear_control_c():
-    """Tests may run in the background, where shells have programs ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def start_until_saved(project):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import Project
+from tests.conftest import Project, hear_control_c
 from tests.fuzz.damage import RUN, reproducible, verify
 
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
@@ -90,6 +90,7 @@ def start(project: Project, log: Path) -> subprocess.Popen[bytes]:
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=hear_control_c,
         )
 
 
