@@ -43,7 +43,7 @@ if __name__ == "__main__":
     parser.add_argument("--module", required=True, help="module with draw()")
     parser.reads("--table", nargs="+", required=True, help="input: CSV")
     parser.reads("--facts", required=True, help="input: JSON")
-    parser.add_argument("--style", type=Path, required=True, help="input: style sheet")
+    parser.reads_source("--style", required=True, help="input: style sheet")
     parser.add_argument("--context", required=True, help="scale, settings, numbers of the paper as JSON")
     parser.add_argument("--code", required=True, help="fingerprints of all steps as JSON")
     parser.add_argument("--pdf", type=Path, required=True, help="output")

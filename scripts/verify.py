@@ -9,7 +9,7 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from pipeline.provenance.seals import seal_path, set_aside, write_seal
-from pipeline.snakemake.verification import KINDS, Found, Verified, outdated, results, verify
+from pipeline.snakemake.verification import FOLDERS, KINDS, Found, Verified, outdated, results, verify
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -33,7 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
         print(line)
     if arguments.set_aside:
         for fault in found.faults:
-            if fault.kind in ("damaged", "foreign"):
+            ours = Path(fault.file).parts[0] in FOLDERS  # and not a published file where others use it
+            if ours and fault.kind in ("damaged", "foreign"):
                 print(f"{fault.file} is now {set_aside(Path(fault.file)).name}")
     return 1 if found.faults else 0
 

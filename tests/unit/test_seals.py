@@ -150,6 +150,17 @@ def test_an_output_is_not_older_than_its_inputs_where_the_clock_went_back(sealed
     assert seals.checked(sealed.with_name("after.csv"))
 
 
+def test_an_output_is_not_older_than_a_source_that_has_no_seal(sealed, folder):
+    yesterday = time.time() - 86400
+    os.utime(sealed, (yesterday, yesterday))
+    seals.write_seal(sealed)
+    style = folder / "style"
+    style.write_text("edited now")
+    with seals.sealing("", [], [style]):
+        write_text(sealed, TEXT)
+    assert sealed.stat().st_mtime_ns == style.stat().st_mtime_ns
+
+
 def test_an_output_that_comes_out_the_same_keeps_its_time(sealed):
     yesterday = time.time() - 86400
     os.utime(sealed, (yesterday, yesterday))

@@ -53,10 +53,19 @@ class Command(argparse.ArgumentParser):
         super().__init__(description=description)
         self._also_reads = also_reads
         self._inputs: list[str] = []
+        self._sources: list[str] = []
 
     def reads(self, option: str, **how: Any) -> None:
         """Add an option for one or several results of other jobs."""
         self._inputs.append(self.add_argument(option, type=Path, **how).dest)
+
+    def reads_source(self, option: str, **how: Any) -> None:
+        """Add an option for a file of the project, which no job has made."""
+        self._sources.append(self.add_argument(option, type=Path, **how).dest)
+
+    def sources(self, arguments: argparse.Namespace) -> list[Path]:
+        """The files of the project that the job reads."""
+        return [getattr(arguments, name) for name in self._sources]
 
     def inputs(self, arguments: argparse.Namespace) -> list[Path]:
         """All results of other jobs that the job reads, each once."""
@@ -91,7 +100,7 @@ def run(parser: Command, main: Callable[[argparse.Namespace], None]) -> None:
     name_job(arguments.name)
     start_logging(arguments.log)
     try:
-        with sealing(made_by(sys.argv[1:]), parser.inputs(arguments)):
+        with sealing(made_by(sys.argv[1:]), parser.inputs(arguments), parser.sources(arguments)):
             main(arguments)
     except _EXPLAINED as error:
         LOG.error("%s", error)

@@ -164,8 +164,10 @@ def set_aside(path: Path) -> Path:
 
 
 @contextmanager
-def sealing(made_by: str, inputs: Iterable[Path]) -> Iterator[None]:
+def sealing(made_by: str, inputs: Iterable[Path], sources: Iterable[Path] = ()) -> Iterator[None]:
     """Check ``inputs``, then seal every output that is written, as made from them.
+
+    ``sources`` are files of the project that are read too, and have no seals.
 
     An output that comes out with the same bytes as before keeps its time, so that data which were lost
     can be made again and nothing behind them has to be. And it is never older than its inputs, even
@@ -173,7 +175,7 @@ def sealing(made_by: str, inputs: Iterable[Path]) -> Iterator[None]:
     does.
     """
     made_from = {place(path): checked(path) for path in inputs}
-    newest = max((Path(name).stat().st_mtime_ns for name in made_from), default=0)
+    newest = max((path.stat().st_mtime_ns for path in (*map(Path, made_from), *sources)), default=0)
 
     def seal(path: Path) -> None:
         before = read_seal(path)
