@@ -60,6 +60,19 @@ class Project:
         assert not check or done.returncode == 0, done.stdout
         return done
 
+    def start(self, *arguments: str, log: Path) -> subprocess.Popen[bytes]:
+        """A call in a process group of its own, which appends to ``log``."""
+        with log.open("ab") as file:
+            return subprocess.Popen(
+                self.command(*arguments),
+                cwd=self.folder,
+                env=self.environment,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=hear_control_c,
+            )
+
     def edit(self, file: str, old: str, new: str) -> None:
         path = self.folder / file
         text = path.read_text()

@@ -251,16 +251,7 @@ def test_interrupted_workflows_end_with_the_same_bytes(longer, tmp_path_factory)
 
 def output_until_saved(project, log):
     """A call that writes to ``log``, when its trainings have saved something."""
-    with log.open("w") as file:
-        process = subprocess.Popen(
-            project.command(*RUN),
-            cwd=project.folder,
-            env=project.environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=hear_control_c,
-        )
+    process = project.start(*RUN, log=log)
     deadline = time.monotonic() + 120
     while not list(project.folder.glob(STATES)):
         assert process.poll() is None, log.read_text()

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from tests.conftest import Project, hear_control_c
+from tests.conftest import Project
 from tests.fuzz.damage import RUN, reproducible, verify
 
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
@@ -81,19 +81,6 @@ WAYS: tuple[Callable[[subprocess.Popen[bytes]], None], ...] = (
 )
 
 
-def start(project: Project, log: Path) -> subprocess.Popen[bytes]:
-    with log.open("ab") as file:
-        return subprocess.Popen(
-            project.command(*RUN),
-            cwd=project.folder,
-            env=project.environment,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=hear_control_c,
-        )
-
-
 def new_project(folder: Path) -> Project:
     """One whose trainings take a while."""
     project = Project.copy_to(folder)
@@ -105,7 +92,7 @@ def new_project(folder: Path) -> Project:
 def finish(project: Project, log: Path) -> tuple[int, float]:
     """The exit status and seconds of a call that nobody disturbs."""
     started = time.monotonic()
-    process = start(project, log)
+    process = project.start(*RUN, log=log)
     try:
         return process.wait(timeout=PATIENCE), time.monotonic() - started
     except subprocess.TimeoutExpired:
@@ -127,7 +114,7 @@ def main(kills: int, seed: int) -> int:
             project = new_project(place)
             for _ in range(min(random.randint(1, 6), kills - done)):
                 wait, way = random.uniform(1, seconds), random.choice(WAYS)
-                process = start(project, log)
+                process = project.start(*RUN, log=log)
                 try:
                     process.wait(timeout=wait)
                     print(f"  a call ended with {process.returncode} before {wait:.1f} s", flush=True)
