@@ -1,11 +1,12 @@
 """Copies of the project in which whole workflows can run without touching this one."""
 
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,9 @@ from pipeline.provenance.files import write_arrays
 from pipeline.provenance.seals import write_seal
 
 ROOT = Path(__file__).parents[1]
+FIGURE = "figures/double_descent.pdf"
+RUN = (FIGURE, "--cores", "2", "--config", "scale=smoke")
+PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
 
 
@@ -88,6 +92,38 @@ def hear_control_c() -> None:
 @pytest.fixture
 def project(tmp_path):
     return Project.copy_to(tmp_path)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that the first worker fills by ``make``, which the others wait for."""
+    base = factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder, done = shared / name, shared / f"{name}.done"
+    with (shared / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            make(folder)
+            done.touch()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A project whose figure has been made at smoke scale; all workers share it, do not change it.
+
+    Its folder has a name that shells and locales have trouble with, and the locale is the plainest.
+    """
+
+    def make(folder: Path) -> None:
+        Project.copy_to(folder).snakemake(*RUN, environment=PLAIN)
+
+    return Project(made_once(tmp_path_factory, "a b 'c'", make))
+
+
+@pytest.fixture
+def copy_of_finished(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
+    return Project(tmp_path)
 
 
 def write_tensors(path, tensors, metadata=None):

@@ -62,7 +62,8 @@ def run(command, folder):
 
 
 @pytest.mark.parametrize("title", list(recipes()))
-def test_a_recipe_works_and_touches_at_most_two_files(title, project):
+def test_a_recipe_works_and_touches_at_most_two_files(title, copy_of_finished):
+    project = copy_of_finished
     touched, commands = follow(recipes()[title], project.folder)
     assert 1 <= len(set(touched)) <= 2, touched
     assert commands

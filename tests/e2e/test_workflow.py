@@ -4,7 +4,6 @@ import gzip
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -12,9 +11,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.conftest import Project, hear_control_c
+from tests.conftest import FIGURE, RUN, Project, hear_control_c, made_once
 from tests.dag.test_dag import build
-from tests.e2e.conftest import FIGURE, RUN
 
 from pipeline.provenance.fingerprint import forget
 
@@ -28,12 +26,6 @@ FACTS = "results/smoke/facts/double_descent.json"
 SWEEP = "scripts/papers/khromov_singh_2024/setups/double_descent.yaml"
 LONG = 500
 DRAWN = {"measure": 1, "draw": 1}
-
-
-@pytest.fixture
-def copy_of_finished(finished, tmp_path):
-    shutil.copytree(finished.folder, tmp_path, dirs_exist_ok=True, symlinks=True)
-    return Project(tmp_path)
 
 
 def reproducible(project):
@@ -113,8 +105,8 @@ def test_the_workflow_is_a_module_of_another_one_elsewhere(tmp_path):
     assert not (project.folder / "results").exists()
 
 
-def test_second_call_does_nothing(finished):
-    assert "Nothing to be done" in finished.snakemake(*RUN).stdout
+def test_second_call_does_nothing(copy_of_finished):
+    assert "Nothing to be done" in copy_of_finished.snakemake(*RUN).stdout
 
 
 def test_rebuilding_everything_gives_the_same_bytes(copy_of_finished, finished):
@@ -174,13 +166,17 @@ def test_missing_files_are_made_again(copy_of_finished, monkeypatch, files, rule
     assert planned(copy_of_finished, monkeypatch) == rules
 
 
-@pytest.fixture
-def longer(finished, tmp_path):
-    """A project whose trainings take long enough to be interrupted."""
-    project = Project.copy_to(tmp_path)
+def lengthen(project):
+    """Trainings, of two widths, that take long enough to be interrupted, and are saved often."""
     project.edit("config.yaml", "save_every: 20", "save_every: 0.2")
-    project.edit(SWEEP, "max_epochs: 150", f"max_epochs: {LONG}")
+    longer = f"{{double_descent.smoke: {{widths: [16, 80], training.max_epochs: {LONG}}}}}"
+    project.edit("config.yaml", "overrides: {}", f"overrides: {longer}")
     return project
+
+
+@pytest.fixture
+def longer(project):
+    return lengthen(project)
 
 
 def start_until_saved(project):
@@ -223,30 +219,32 @@ def press_control_c(process):
     os.killpg(process.pid, signal.SIGINT)
 
 
-def test_interrupted_workflows_end_with_the_same_bytes(longer, tmp_path_factory):
-    whole = Project(tmp_path_factory.mktemp("whole") / "project")
-    shutil.copytree(longer.folder, whole.folder)
-    whole.snakemake(*RUN)
-    expected = reproducible(whole)
-    for interrupt in (
-        kill_all,
-        kill_snakemake_only,
-        kill_snakemake_and_let_its_jobs_finish,
-        press_control_c,
-    ):
-        project = Project(tmp_path_factory.mktemp(interrupt.__name__) / "project")
-        shutil.copytree(longer.folder, project.folder)
-        process = start_until_saved(project)
-        interrupt(process)
-        process.wait(timeout=60)
-        # the plain command, as the Makefile gives it: no --unlock, no --rerun-incomplete
-        project.snakemake(*RUN)
-        logs = "".join(p.read_text() for p in project.folder.glob("logs/train/**/*.log"))
-        # a job left behind may have finished before the second call could take over
-        assert "going on from epoch" in logs or "is complete already" in logs, interrupt.__name__
-        if interrupt is kill_snakemake_and_let_its_jobs_finish:
-            assert f"going on from epoch {LONG}" in logs
-        assert reproducible(project) == expected, interrupt.__name__
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What a project ends with whose trainings take long enough to be interrupted."""
+
+    def make(folder):
+        lengthen(Project.copy_to(folder)).snakemake(*RUN)
+
+    return reproducible(Project(made_once(tmp_path_factory, "undisturbed", make)))
+
+
+@pytest.mark.parametrize(
+    "interrupt",
+    [kill_all, kill_snakemake_only, kill_snakemake_and_let_its_jobs_finish, press_control_c],
+)
+def test_interrupted_workflows_end_with_the_same_bytes(undisturbed, longer, interrupt):
+    process = start_until_saved(longer)
+    interrupt(process)
+    process.wait(timeout=60)
+    # the plain command, as the Makefile gives it: no --unlock, no --rerun-incomplete
+    longer.snakemake(*RUN)
+    logs = "".join(p.read_text() for p in longer.folder.glob("logs/train/**/*.log"))
+    # a job left behind may have finished before the second call could take over
+    assert "going on from epoch" in logs or "is complete already" in logs
+    if interrupt is kill_snakemake_and_let_its_jobs_finish:
+        assert f"going on from epoch {LONG}" in logs
+    assert reproducible(longer) == undisturbed
 
 
 def output_until_saved(project, log):
@@ -334,12 +332,12 @@ def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
 
 
 @pytest.mark.parametrize("target", [[FIGURE], []])
-def test_report_holds_figure_and_table(finished, target):
-    done = finished.snakemake(*target, *RUN[1:], "--report", "report.zip", check=False)
+def test_report_holds_figure_and_table(copy_of_finished, target):
+    done = copy_of_finished.snakemake(*target, *RUN[1:], "--report", "report.zip", check=False)
     assert done.returncode == 0, done.stdout
     import zipfile
 
-    names = "\n".join(zipfile.ZipFile(finished.folder / "report.zip").namelist())
+    names = "\n".join(zipfile.ZipFile(copy_of_finished.folder / "report.zip").namelist())
     assert "report.html" in names
     assert "double_descent.pdf" in names
 

@@ -16,9 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conftest import Project
+from tests.conftest import FIGURE, Project
 
-FIGURE = "figures/double_descent.pdf"
 RUN = (FIGURE, "--cores", "2", "--quiet", "host", "reason", "--config", "scale=smoke")
 DATA = "results/data/mnist1d"
 ARRAYS = f"{DATA}/arrays.safetensors"

@@ -16,7 +16,7 @@ from lipbounds.rounding import Extended
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
-COUNT = 500
+COUNT = 250
 
 
 @pytest.mark.slow
