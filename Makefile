@@ -14,7 +14,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench faults fuzz zoo lock report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -47,12 +47,14 @@ figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 verify: $(VENV)/.complete ## read all results, and say which are damaged, foreign, missing, unsealed or stale
 	@$(BIN)/python scripts/verify.py $(if $(SCALE),--scale $(SCALE))
 
-test: $(VENV)/.complete-dev ## run all checks and all tests
-	$(MAKE) --no-print-directory lint test-fast
-	$(BIN)/python -m pytest -m slow --numprocesses auto
+test: ## run all checks and all tests
+	$(MAKE) --no-print-directory lint test-fast test-slow
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
+
+test-slow: $(VENV)/.complete-dev ## run whole workflows, repeated, edited, damaged and killed
+	$(BIN)/python -m pytest -m slow --numprocesses auto
 
 lint: $(VENV)/.complete-dev ## check style, types and rules
 	$(BIN)/ruff check .
@@ -60,6 +62,10 @@ lint: $(VENV)/.complete-dev ## check style, types and rules
 	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.citation-file-format CITATION.cff
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms $(filter-out %/config.yml,$(wildcard .github/ISSUE_TEMPLATE/*.yml))
 
 format: $(VENV)/.complete-dev ## format all code
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,8 @@
-"""The environment is pinned, the same in every file, and locked by checksums."""
+"""The environment is pinned, the same in every file, and locked by checksums; so is the version."""
 
+import json
 import re
+import tomllib
 
 import pytest
 import yaml
@@ -40,3 +42,44 @@ def test_every_locked_package_has_checksums(suffix):
 def test_conda_takes_the_same_versions():
     packages = yaml.safe_load((ENVS / "environment.yaml").read_bytes())["dependencies"][-1]["pip"]
     assert dict(package.split("==") for package in packages) == pins("requirements.txt")
+
+
+def test_the_version_is_the_same_everywhere_and_has_changes():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    assert json.loads((ROOT / ".zenodo.json").read_text())["version"] == version
+    assert re.search(
+        rf"^## {re.escape(version)}, \d{{4}}-\d\d-\d\d$", (ROOT / "CHANGELOG.md").read_text(), re.M
+    )
+
+
+def test_papers_that_are_cited_are_related_works():
+    cited = {
+        identifier["value"]
+        for reference in yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+        for identifier in reference["identifiers"]
+    }
+    related = json.loads((ROOT / ".zenodo.json").read_text())["related_identifiers"]
+    assert {one["identifier"] for one in related} == cited
+
+
+@pytest.mark.parametrize("file", [".github/workflows/checks.yml", "CONTRIBUTING.md", "Dockerfile"])
+def test_what_other_files_call_is_there(file):
+    text, makefile = (ROOT / file).read_text(), (ROOT / "Makefile").read_text()
+    called = {
+        target
+        for line in re.findall(r"(?m)^(?:\s*- run: )?make ([\w =-]+)", text)
+        for target in re.split(r"  +#|#", line)[0].split()
+        if "=" not in target
+    }
+    assert all(re.search(rf"(?m)^{target}:", makefile) for target in called)
+    for line in re.findall(r"(?m)^COPY (.+)", text):
+        assert all((ROOT / part).exists() for part in line.split()[:-1]), line
+
+
+def test_the_image_has_what_the_workflow_reads():
+    copied = re.findall(r"(?m)^COPY (.+)", (ROOT / "Dockerfile").read_text())
+    parts = {part for line in copied for part in line.split()[:-1]}
+    assert {"Snakefile", "config.yaml", "rules", "envs", "profiles", "scripts", "docs/report"} <= parts
+    let_in = (ROOT / ".dockerignore").read_text().splitlines()
+    assert all(f"!{part}" in let_in or f"!{part.split('/')[0]}" in let_in for part in parts)

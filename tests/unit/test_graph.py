@@ -449,7 +449,7 @@ def test_layer_norm_bounds_the_tokens_of_attention():
     assert lower_bound(model, torch.randn(10, 4, 6, **F64)).max <= found.value < math.inf
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6), st.floats(0.5, 3))
 def test_products_and_attention_on_a_ball(seed, radius):
     torch.manual_seed(seed)
@@ -508,7 +508,7 @@ def nets(draw):
     return nn.Sequential(*layers[:-1] if draw(st.booleans()) else layers).double().eval()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(nets(), st.sampled_from(["autolip", "liplt", "eclipse", "seqlip", "best", "descent"]))
 def test_certified_bounds_hold_on_random_nets(model, method):
     x = 3 * torch.randn(64, 1, 4, **F64)
