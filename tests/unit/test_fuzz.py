@@ -16,7 +16,7 @@ from lipbounds.rounding import Extended
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
-COUNT = 250
+COUNT = 500
 
 
 @pytest.mark.slow
