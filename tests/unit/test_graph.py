@@ -774,3 +774,25 @@ def test_every_rule_says_what_it_is():
         assert rule.constant, name
         assert rule.source, name
         assert rule.tightness, name
+
+
+class Chosen(nn.Module):
+    """Some of the outputs of a layer, by a mask or by the positions in it."""
+
+    def __init__(self, by_mask):
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        mask = torch.tensor([True, False, True, False])
+        self.register_buffer("chosen", mask if by_mask else mask.nonzero().squeeze(1))
+
+    def forward(self, x):
+        return self.layer(x)[:, self.chosen]
+
+
+def test_an_index_by_a_mask_is_refused_with_the_way_out_that_works():
+    with pytest.raises(ValueError, match=r"mask\.nonzero\(\)\.squeeze\(1\) as a buffer"):
+        upper_bound(Chosen(by_mask=True), (4,))
+    model = Chosen(by_mask=False)
+    weight = model.layer.weight.detach().double()
+    chosen, all_of_them = (torch.linalg.matrix_norm(w, 2).item() for w in (weight[[0, 2]], weight))
+    assert chosen <= upper_bound(model, (4,)).value <= all_of_them * (1 + 1e-6)

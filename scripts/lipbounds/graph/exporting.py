@@ -352,8 +352,9 @@ class _Folding:
 _MUTATIONS = ("BUFFER_MUTATION", "PARAMETER_MUTATION")
 
 _CONTROL_FLOW = (
-    "values decide what is computed (torch.cond or sizes that depend on values); move that part into a "
-    "module of its own and register a rule for it (@lipbounds.register_rule)"
+    "values decide what is computed (torch.cond or sizes that depend on values, as those of x[mask]); "
+    "index by the positions of a mask that never changes, mask.nonzero().squeeze(1) as a buffer, or "
+    "move that part into a module of its own and register a rule for it (@lipbounds.register_rule)"
 )
 
 
