@@ -176,8 +176,12 @@ def plain_log_axis(axes: Axes) -> None:
     limits = [other.dataLim for other in axes.get_shared_y_axes().get_siblings(axes)]
     low, high = min(one.minposy for one in limits), max(one.intervaly[1] for one in limits)
     axes.yaxis.set_major_locator(_log_locator(low, high))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
     axes.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _plain(value: float, place: int | None) -> str:
+    return f"{value:,.0f}" if 1e4 <= value < 1e8 else f"{value:g}"
 
 
 def _log_locator(low: float, high: float) -> Locator:
