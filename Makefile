@@ -80,6 +80,7 @@ gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
 	$(BIN)/python benchmarks/bounds.py $(if $(PEER),--toeplitz $(PEER)) $(if $(GRAM),--gram $(GRAM))
+	$(BIN)/python benchmarks/orchestration.py
 
 faults: $(VENV)/.complete-dev ## damage every kind of result, kill calls, break configurations, see docs/faults.md; an hour
 	PYTHONPATH=scripts $(BIN)/python -m tests.fuzz.damage
