@@ -30,6 +30,7 @@ from contextlib import suppress
 from functools import cache
 from inspect import Parameter, signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import snakemake.common
@@ -156,6 +157,8 @@ class PlannedJob(NamedTuple):
     needs: tuple[str, ...]  # benchmark files of the jobs whose outputs it takes
     command: str = ""
     outdated: str = ""
+    rule: str = ""
+    wildcards: Mapping[str, str] = MappingProxyType({})
 
 
 def planned_jobs(
@@ -190,6 +193,8 @@ def planned_jobs(
                 tuple(sorted(str(need.benchmark) for need in dag.dependencies[job] if need.benchmark)),
                 job.shellcmd or "",
                 _what_changed(dag.reason(job)) if dag.needrun(job) else "",
+                job.rule.name,
+                dict(job.wildcards_dict),
             )
             for job in dag.jobs
             if job.benchmark

@@ -1,0 +1,48 @@
+"""How large a data set is, without reading it."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from nets import parts
+from nets.dataset import DataSet
+from pipeline.jobs.command import CommandError
+from pipeline.runs import paths
+
+
+class Size(NamedTuple):
+    """Points of ``shape``, and how many there are of each kind."""
+
+    training: int
+    test: int
+    shape: tuple[int, ...]
+    classes: int
+
+    @property
+    def numbers(self) -> int:
+        """Of a point."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+
+def size_of(name: str, folder: Path) -> Size:
+    """What the file of a data set states, or what was prepared in ``folder``.
+
+    Raises :class:`CommandError` where neither says it.
+    """
+    dataset: DataSet = parts.load("data", name).DATASET
+    stated = [parts.stated("data", name, key) for key in ("TRAINING_POINTS", "TEST_POINTS", "POINT_SHAPE")]
+    if None not in stated:
+        training, test, shape = stated
+        return Size(training, test, tuple(shape), dataset.classes)
+    manifest = folder / Path(paths.arrays(name)).with_name("manifest.json")
+    if not manifest.exists():
+        raise CommandError(
+            f"scripts/nets/data/{name}.py does not say how large the data set is; state TRAINING_POINTS, "
+            f"TEST_POINTS and POINT_SHAPE there, or prepare it first: snakemake --cores 1 {manifest}"
+        )
+    arrays = json.loads(manifest.read_bytes())["arrays"]
+    training, *shape = arrays["x_train"]["shape"]
+    return Size(training, arrays["x_test"]["shape"][0], tuple(shape), dataset.classes)
