@@ -1,6 +1,7 @@
 """How large a data set is, without reading it."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,10 +22,16 @@ class Size(NamedTuple):
     @property
     def numbers(self) -> int:
         """Of a point."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """Of the prepared arrays: a byte for a number of an image, four for others, eight for a label."""
+        number = 1 if len(self.shape) == 3 else 4
+        return (self.training + self.test) * (number * self.numbers + 8)
+
+
+_STATED = ("TRAINING_POINTS", "TEST_POINTS", "POINT_SHAPE")
 
 
 def size_of(name: str, folder: Path) -> Size:
@@ -33,15 +40,14 @@ def size_of(name: str, folder: Path) -> Size:
     Raises :class:`CommandError` where neither says it.
     """
     dataset: DataSet = parts.load("data", name).DATASET
-    stated = [parts.stated("data", name, key) for key in ("TRAINING_POINTS", "TEST_POINTS", "POINT_SHAPE")]
-    if None not in stated:
-        training, test, shape = stated
+    training, test, shape = (parts.stated("data", name, key) for key in _STATED)
+    if training and test and shape:
         return Size(training, test, tuple(shape), dataset.classes)
     manifest = folder / Path(paths.arrays(name)).with_name("manifest.json")
     if not manifest.exists():
         raise CommandError(
-            f"scripts/nets/data/{name}.py does not say how large the data set is; state TRAINING_POINTS, "
-            f"TEST_POINTS and POINT_SHAPE there, or prepare it first: snakemake --cores 1 {manifest}"
+            f"scripts/nets/data/{name}.py does not say how large the data set is; state "
+            f"{', '.join(_STATED)} there, or prepare it first: snakemake --cores 1 {manifest}"
         )
     arrays = json.loads(manifest.read_bytes())["arrays"]
     training, *shape = arrays["x_train"]["shape"]

@@ -7,7 +7,7 @@ from functools import cached_property
 from nets.training.assemble import why_not_stacked
 from pipeline.config.training import PlainSetup
 from pipeline.plan.datasets import Size
-from pipeline.plan.work import NUMBER, Net, Work
+from pipeline.plan.work import NUMBER, Net, Work, net
 from pipeline.runs.training_job import recipe
 
 _ROW = 200
@@ -25,7 +25,7 @@ class Run:
     @cached_property
     def net(self) -> Net:
         """One of its nets."""
-        return Net(self.setup.model, self.width, self.data.shape, self.data.classes)
+        return net(self.setup.model, self.width, self.data.shape, self.data.classes)
 
     @property
     def points(self) -> int:
@@ -71,13 +71,30 @@ class Run:
         most = self.setup.bounds.points or math.inf
         return int(min(self.points, most) + min(self.data.test, most))
 
-    def jacobians(self, epochs: int) -> Work:
+    def bounds(self, epochs: int) -> Work:
         """The Jacobians of every checkpoint."""
         return self.net.jacobians(self.bound_points).times(self.checkpoints(epochs))
 
-    def norms(self, epochs: int) -> Work:
-        """What the upper bounds of every checkpoint are found from."""
-        return self.net.gram.times(self.checkpoints(epochs))
+    @property
+    def kind(self) -> str:
+        """Of the training, as there are rates for it."""
+        return "train stacked" if self.stacked else "train plain"
+
+    def training_features(self, epochs: int) -> dict[str, float]:
+        """What the time of the training depends on."""
+        work = self.training(epochs)
+        return {"padded": work.padded, "calls": work.calls, "bytes": work.bytes}
+
+    def bounds_features(self, epochs: int) -> dict[str, float]:
+        """What the time of the bounds depends on."""
+        work, checkpoints = self.bounds(epochs), self.checkpoints(epochs)
+        return {
+            "padded": work.padded,
+            "calls": work.calls,
+            "bytes": work.bytes,
+            "traced": self.net.exported * checkpoints,
+            "norms": self.net.gram.flop * checkpoints,
+        }
 
     def disk(self, epochs: int) -> tuple[float, float]:
         """Bytes that the training writes, and its bounds."""
@@ -86,17 +103,7 @@ class Run:
         return self.net.checkpoint_bytes * checkpoints + _ROW * records, 2 * _ROW * checkpoints
 
     @property
-    def training_bytes(self) -> float:
-        """Held at a time: data, weights with what belongs to them, and a batch on its way."""
-        batch = min(self.setup.training.batch_size, self.points)
-        side_by_side = self.setup.seeds if self.stacked else 1
-        data = NUMBER * self.data.numbers * (self.data.training + self.data.test)
-        weights = 4 * NUMBER * self.net.parameters * self.setup.seeds
-        return 2 * data + weights + side_by_side * self.net.update(batch).bytes
-
-    @property
     def bounds_bytes(self) -> float:
         """Held at a time: data, a checkpoint, and the Jacobians of some points."""
-        data = NUMBER * self.data.numbers * (self.data.training + self.data.test)
-        jacobians = NUMBER * self.data.numbers * self.data.classes * self.bound_points
-        return 2 * data + 2 * jacobians + 3 * self.net.checkpoint_bytes + self.net.gram.bytes
+        used = NUMBER * self.data.numbers * self.bound_points
+        return self.data.bytes + 2 * used + 3 * self.net.checkpoint_bytes + self.net.gram.bytes

@@ -5,9 +5,8 @@ that a new family needs no entry here.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -84,13 +83,6 @@ _WEIGHTS = {torch.ops.aten.convolution: 1, torch.ops.aten.convolution_backward: 
 """Which argument of a convolution has its weights (outputs, inputs, ...)."""
 
 
-def counted(call: Callable[[], object]) -> Work:
-    """What ``call`` needs."""
-    with _Counter() as counter:
-        call()
-    return counter.work
-
-
 @dataclass(frozen=True)
 class Net:
     """A net of a family at a width, for points of ``shape``."""
@@ -119,23 +111,24 @@ class Net:
         return sum(tensor.numel() * tensor.element_size() for tensor in state)
 
     @cached_property
-    def _forward(self) -> Work:
-        with torch.no_grad():
-            return counted(lambda: self.module(self._points(1)))
-
-    @cached_property
-    def _update(self) -> Work:
-        return counted(lambda: self.module(self._points(1)).sum().backward())
+    def _passes(self) -> tuple[Work, Work]:
+        """A point forth, and forth and back."""
+        with _Counter() as counter:
+            logits = self.module(torch.empty(1, *self.shape, device="meta"))
+            forward = counter.work
+            logits.sum().backward()
+        return forward, counter.work
 
     def forward(self, points: float) -> Work:
         """A pass of ``points`` together, in eval mode."""
-        return self._forward.side_by_side(points)
+        return self._passes[0].side_by_side(points)
 
     def update(self, points: float) -> Work:
         """A pass, its derivatives by the parameters, and a step of plain descent."""
         weights = NUMBER * self.parameters
         # gradients are as large as the weights, however many points there are
-        per_point = self._update._replace(bytes=max(0.0, self._update.bytes - weights))
+        both = self._passes[1]
+        per_point = both._replace(bytes=max(0.0, both.bytes - weights))
         steps = Work(calls=2 * len(list(self.module.parameters())), bytes=3 * weights)
         return per_point.side_by_side(points) + steps
 
@@ -153,7 +146,10 @@ class Net:
     @cached_property
     def exported(self) -> float:
         """Calls of torch that an upper bound has to trace, none in a plain chain of layers."""
-        return 0.0 if plain(self.module, self.shape) is not None else self._forward.calls
+        return 0.0 if plain(self.module, self.shape) is not None else self._passes[0].calls
 
-    def _points(self, count: int) -> Tensor:
-        return torch.empty(count, *self.shape, device="meta")
+
+@cache
+def net(model: Any, width: int, shape: tuple[int, ...], classes: int) -> Net:
+    """The net of a set-up, the same for all that state the same."""
+    return Net(model, width, shape, classes)
