@@ -26,7 +26,7 @@ class Size(NamedTuple):
 
     @property
     def bytes(self) -> int:
-        """Of the prepared arrays: a byte for a number of an image, four for others, eight for a label."""
+        """Of the prepared arrays: numbers of images have one byte, others four, and labels eight."""
         number = 1 if len(self.shape) == 3 else 4
         return (self.training + self.test) * (number * self.numbers + 8)
 

@@ -8,6 +8,7 @@ some trainings and compared with what others took.
 
 import argparse
 import json
+import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -68,9 +69,10 @@ Written by `python -m pipeline.plan.fitting`; do not edit. Machine: {machine}. W
 ## Trainings and their bounds
 
 Seconds of a core at laptop scale, as they took and as the plan says. For this its rates were fitted to
-other trainings ({fitted}), and it was told how many epochs each had trained. Jobs of less than
-{short:.0f} seconds are left out. {within} of the {jobs} jobs are within a factor of 2. `make plan` itself
-uses rates that are fitted to all.
+other trainings, and it was told how many epochs each had trained. Jobs of less than {short:.0f} seconds
+are left out. {within} of the {jobs} jobs are within a factor of 2. `make plan` itself uses rates that
+are fitted to all. Fitted to:
+{fitted}.
 
 """
 
@@ -79,9 +81,9 @@ _FIGURES = """
 ## Figures
 
 All trainings and bounds behind each figure or table at laptop scale, by the same rates, without being
-told when trainings stopped: the plan's least and most. "Off by" is how far what they took lies outside of
-the two, as a factor; 1 is inside. {within} of {count} are off by less than a factor of 2. Studies, which
-count as they were measured at this scale, are left out.
+told when trainings stopped: the plan's least and most. "Off by" is how far outside of the two lies
+what they took, as a factor; 1 is inside. {within} of {count} are off by less than a factor of 2.
+Studies, which count as they were measured at this scale, are left out.
 
 """
 
@@ -189,7 +191,7 @@ def page(found: Sequence[Sample], rates: Rates) -> str:
     about = {
         "machine": rates.machine,
         "day": date.today().isoformat(),
-        "fitted": ", ".join(f"`{name}`" for name in fitted_to),
+        "fitted": textwrap.fill(", ".join(f"`{name}`" for name in fitted_to), 104),
         "short": SHORT,
         "within": sum(0.5 <= ratio <= 2 for ratio in ratios),
         "jobs": len(ratios),
