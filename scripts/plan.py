@@ -1,16 +1,17 @@
 """Say what figures will cost before anything runs: jobs, FLOP, time, memory and disk."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 from pipeline.config.errors import ConfigError, nearest
 from pipeline.config.loading import load_config
 from pipeline.config.words import stated
+from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
 from pipeline.pages.markdown import markdown
 from pipeline.plan.estimate import Planner, machine_factors
@@ -33,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Print the plan."""
     own = Path("config.yaml") if Path("config.yaml").exists() else PROJECT / "config.yaml"
     given = stated(arguments.scale, arguments.config)
-    whole = (yaml.safe_load(own.read_bytes()) or {}) | given
+    whole = read_mapping(own, str(own)) | given
     setup = WorkflowSetup(load_config(whole, PROJECT / "scripts" / "papers"), PROJECT / "scripts")
     targets = [target_of(setup, name) for name in arguments.figures] or EVERYTHING
     jobs = planned_jobs(Path.cwd(), targets, PROJECT, **given)
@@ -75,7 +76,7 @@ def notes(
 ) -> Iterable[str]:
     """What the numbers stand for."""
     clock = shown(wall_seconds(everything, arguments.cores), hours)
-    yield f"On {arguments.cores} cores it takes {clock} h or more."
+    yield f"On {arguments.cores:g} cores it takes {clock} h or more."
     yield (
         "Where two numbers stand, a rule may stop trainings early: the least is at min_epochs, the most "
         "at max_epochs; or a study was measured at another scale, and asks for more here. FLOP are "
@@ -93,15 +94,23 @@ def notes(
         yield f"Left out, for nothing is known of their time: {', '.join(unknown)}."
 
 
+def positive(text: str) -> float:
+    """A number above 0, for argparse."""
+    number = float(text)
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return number
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figures", nargs="*", help="names of figures or tables for readers; none: all")
     parser.add_argument("--scale", help="laptop, paper or smoke; that of config.yaml by default")
-    parser.add_argument("--cores", type=int, default=8, help="for the time on the clock")
+    parser.add_argument("--cores", type=positive, default=8, help="for the time on the clock")
     parser.add_argument(
         "--config", nargs="+", default=[], metavar="KEY=VALUE", help="more of it, as for snakemake"
     )
-    parser.add_argument("--gpu-rate", type=float, default=GPU_RATE, help="operations a second of a GPU")
+    parser.add_argument("--gpu-rate", type=positive, default=GPU_RATE, help="FLOP a second of a GPU")
     parser.add_argument("--csv", action="store_true", help="print CSV with seconds and MB")
     try:
         main(parser.parse_args())

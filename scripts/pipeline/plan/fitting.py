@@ -8,6 +8,7 @@ some trainings and compared with what others took.
 
 import argparse
 import json
+import sys
 import textwrap
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -41,6 +42,9 @@ PAGE = ROOT / "docs" / "plan_errors.md"
 SCALE = "laptop"
 TARGETS = ("figures", "figures_images", "tables", "claims", "claims_images")
 TIMED = ("train", "estimate_bounds")
+KINDS = ("train stacked", "train plain", "estimate_bounds")
+"""Of jobs that rates are fitted to."""
+
 SHORT = 5.0
 """Seconds below which a job says more about the machine's other work than about its own."""
 
@@ -238,6 +242,12 @@ def main() -> None:
     top: dict[str, Any] = yaml.safe_load((ROOT / "config.yaml").read_text("utf-8"))
     config = load_config(top | {"scale": SCALE})
     found = [one for folder in arguments.folders for one in samples(folder, config)]
+    fitted_to = {one.kind for one in found if one.training not in HELD_OUT}
+    if lacking := set(KINDS) - fitted_to:
+        sys.exit(
+            f"no measured jobs of kind {', '.join(sorted(lacking))} there; name folders in which "
+            "figures and figures_images were made at laptop scale"
+        )
     jobs = planned_jobs(ROOT, TARGETS, scale=SCALE)
     light, studies = light_and_studies(arguments.folders, jobs)
     rates = Rates(arguments.machine, probe(), fitted(found), light, studies)

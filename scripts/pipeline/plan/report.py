@@ -67,7 +67,7 @@ def longest(jobs: Jobs, estimates: Mapping[str, Estimate], end: int) -> float:
     return max((until_end_of(name) for name in jobs), default=0.0)
 
 
-def wall_seconds(row: Row, cores: int) -> Range:
+def wall_seconds(row: Row, cores: float) -> Range:
     """The least time in which ``cores`` can do it all."""
     pairs = zip(row.core_seconds, row.chain_seconds, strict=True)
     return Range(*(max(work / cores, chain) for work, chain in pairs))
