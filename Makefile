@@ -14,7 +14,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -46,6 +46,9 @@ figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 
 verify: $(VENV)/.complete ## read all results, and say which are damaged, foreign, missing, unsealed or stale
 	@$(BIN)/python scripts/verify.py $(if $(SCALE),--scale $(SCALE))
+
+plan: $(VENV)/.complete ## say what all figures will cost before anything runs; FIGURES="depth theory" only some
+	@$(BIN)/python scripts/plan.py $(if $(SCALE),--scale $(SCALE)) $(FIGURES)
 
 test: ## run all checks and all tests
 	$(MAKE) --no-print-directory lint test-fast test-slow
@@ -86,6 +89,7 @@ gallery: $(VENV)/.complete ## write docs/gallery.md and docs/claims.md, with all
 bench: $(VENV)/.complete-dev ## measure speed; PEER=DIR and GRAM=DIR compare with the authors' code
 	$(BIN)/python benchmarks/run.py $(if $(PEER),--peer $(PEER))
 	$(BIN)/python benchmarks/bounds.py $(if $(PEER),--toeplitz $(PEER)) $(if $(GRAM),--gram $(GRAM))
+	$(BIN)/python benchmarks/orchestration.py
 
 faults: $(VENV)/.complete-dev ## damage every kind of result, kill calls, break configurations, see docs/faults.md; an hour
 	PYTHONPATH=scripts $(BIN)/python -m tests.fuzz.damage

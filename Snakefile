@@ -22,7 +22,6 @@ configfile: own_config(workflow, BASE)
 
 
 from pipeline.snakemake.run_lock import hold_folder  # noqa: E402
-from pipeline.config.training import identity  # noqa: E402
 from pipeline.runs.paths import facts  # noqa: E402
 from pipeline.snakemake.private import lift_rate_limit  # noqa: E402
 from pipeline.snakemake.machine import check_machine  # noqa: E402

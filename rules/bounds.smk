@@ -24,7 +24,7 @@ rule estimate_bounds:
         device=SETUP.config.top.device,
         gpu=SETUP.gpus,
     params:
-        settings=lambda w: identity(SETUP.bounds_job(w.training)),
+        settings=lambda w: SETUP.bounds_settings(w.training),
         data=lambda w: SETUP.data_identity(SETUP.config.setup(w.training).dataset),
         code=lambda w: SETUP.bounds_code(w.training),
     message:

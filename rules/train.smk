@@ -35,7 +35,7 @@ rule train:
         progress_every=str(SETUP.config.top.progress_every),
         mem_mb=lambda w: SETUP.training_memory_mb(w.training, int(w.width)),
     params:
-        settings=lambda w: identity(SETUP.training_job(w.training)),
+        settings=lambda w: SETUP.training_settings(w.training),
         labels=lambda w: SETUP.labels_identity(w.training, w.noise),
         code=lambda w: SETUP.training_code(w.training),
     message:

@@ -1,6 +1,7 @@
 """Copies of the project in which whole workflows can run without touching this one."""
 
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -87,6 +88,14 @@ class Project:
 def hear_control_c() -> None:
     """For a child: tests may run in the background, where shells have programs ignore Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def collector():
+    """Plans made in this process have garbage collected rarely, which is not for tests that train."""
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
 
 
 @pytest.fixture

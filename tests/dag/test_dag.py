@@ -7,13 +7,19 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from snakemake.api import SnakemakeApi
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 from tests.conftest import ROOT
 
 from pipeline.config.loading import load_config
+from pipeline.plan.estimate import Planner
+from pipeline.plan.rates import Rates
+from pipeline.plan.report import rows
+from pipeline.snakemake import private
 from pipeline.snakemake.machine import check_memory
+from pipeline.snakemake.private import planned_jobs
 from pipeline.snakemake.setup import WorkflowSetup
 
 PROFILE = yaml.safe_load((ROOT / "profiles/default/profile.yaml").read_bytes())
@@ -266,3 +272,63 @@ def test_a_mistaken_override_names_where_it_was_given(project, monkeypatch):
     message = str(caught.value)
     assert "--config: overrides.double_descent.laptop.width: unknown key" in message
     assert "nearest valid name: widths" in message
+
+
+def test_plan_has_the_jobs_of_the_dag(project, monkeypatch):
+    jobs = planned_jobs(project.folder, [FIGURE], scale="smoke")
+    workflow = build(project, monkeypatch, scale="smoke")
+    assert len(jobs) == len(list(workflow.dag.jobs)) == sum(expected(3).values())
+    setup = WorkflowSetup(load_config(yaml.safe_load((ROOT / "config.yaml").read_bytes()) | SMOKE))
+    factors = {"padded": 1.0, "calls": 1.0, "bytes": 1.0}
+    planner = Planner(setup, Rates.read(), factors, project.folder)
+    figure, everything = rows(jobs, {name: planner.estimate(job) for name, job in jobs.items()}, 1e12)
+    assert (figure.target, figure.jobs, everything.jobs) == ("double_descent", len(jobs), len(jobs))
+    assert 0 < figure.flop.least < figure.flop.most
+    assert 0 < figure.chain_seconds.most < figure.core_seconds.most < 300
+
+
+def test_answers_are_the_same_for_all_jobs_of_a_training(project, monkeypatch):
+    asked = Counter()
+    own = WorkflowSetup.code
+
+    def code(self, command, modules=()):
+        asked[command] += 1
+        return own(self, command, modules)
+
+    monkeypatch.setattr(WorkflowSetup, "code", code)
+    widths = {"overrides": {"double_descent": {"smoke": {"widths": list(range(1, 21))}}}}
+    workflow = build(project, monkeypatch, **SMOKE, **widths)
+    assert count(workflow)["train"] == 20
+    # once for each set-up, and one more where Snakemake reads the Snakefile twice
+    assert asked["train"] <= 2
+    assert asked["estimate_bounds"] <= 2
+
+
+class TestPlansOfManyJobs:
+    """What is put in the place of functions of Snakemake's."""
+
+    def test_arguments_of_functions_are_those_of_python(self):
+        class Resource:
+            def evaluate(self, wildcards, attempt):
+                pass
+
+        def stated(*args):
+            pass
+
+        overwrite_function_params(stated, ["input"])
+        assert list(private._arguments_of(lambda wildcards, input: None)) == ["wildcards", "input"]
+        for one in (Resource(), Resource()):
+            assert list(private._arguments_of(one.evaluate)) == ["wildcards", "attempt"]
+        assert private._arguments_of(stated) == ["input"]
+
+    @pytest.mark.parametrize(
+        ("dryrun", "quiet", "said"),
+        [(True, Quietness.RULES, 0), (False, Quietness.RULES, 1), (True, Quietness.HOST, 1)],
+    )
+    def test_only_plans_that_hide_jobs_say_nothing_of_them(self, monkeypatch, dryrun, quiet, said):
+        heard = []
+        monkeypatch.setattr(private, "_own_log_info", lambda job, *how: heard.append(job))
+        output = SimpleNamespace(quiet={quiet})
+        workflow = SimpleNamespace(dryrun=dryrun, output_settings=output)
+        private._log_info(SimpleNamespace(dag=SimpleNamespace(workflow=workflow)))
+        assert len(heard) == said

@@ -21,7 +21,6 @@ from pathlib import Path
 root = Path(sys.argv[1])
 sys.path.insert(0, str(root / "scripts"))
 from pipeline.config.loading import load_config
-from pipeline.config.training import identity
 from pipeline.snakemake.setup import WorkflowSetup
 config = load_config(yaml.safe_load((root / "config.yaml").read_text()) | {"scale": "laptop"})
 setup = WorkflowSetup(config)
@@ -31,9 +30,9 @@ for name in setup.trainings:
         continue
     noise = str(config.setup(name).label_noise.percent)
     found["train " + name] = [
-        identity(setup.training_job(name)), setup.labels_identity(name, noise), setup.training_code(name)
+        setup.training_settings(name), setup.labels_identity(name, noise), setup.training_code(name)
     ]
-    found["bounds " + name] = [identity(setup.bounds_job(name)), setup.bounds_code(name)]
+    found["bounds " + name] = [setup.bounds_settings(name), setup.bounds_code(name)]
 for name in setup.studies:
     settings = [config.study_job(name), setup.study_runs(name)]
     found["study " + name] = [*settings, setup.study_inputs_identity(name), setup.study_code(name)]

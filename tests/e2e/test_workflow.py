@@ -1,11 +1,14 @@
 """Whole workflows in a copy of the project: repeated, edited, killed, run twice at once."""
 
+import csv
 import gzip
+import io
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -107,6 +110,27 @@ def test_the_workflow_is_a_module_of_another_one_elsewhere(tmp_path):
 
 def test_second_call_does_nothing(copy_of_finished):
     assert "Nothing to be done" in copy_of_finished.snakemake(*RUN).stdout
+
+
+def test_plan_says_what_is_there_and_how_large(finished):
+    def plan(*words):
+        command = [sys.executable, str(finished.folder / "scripts" / "plan.py"), *words]
+        where = {"cwd": finished.folder, "env": finished.environment}
+        return subprocess.run(command, **where, capture_output=True, text=True, check=False)
+
+    done = plan("--scale", "smoke", "--csv", "double_descent")
+    assert done.returncode == 0, done.stderr
+    figure = next(csv.DictReader(io.StringIO(done.stdout)))
+    assert (figure["target"], figure["jobs"]) == ("double_descent", "11")
+    places = [finished.folder / folder for folder in ("results", "figures")]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    there = sum(path.stat().st_size for path in files) / 1e6
+    assert float(figure["disk_mb_least"]) / 1.5 < there < 1.5 * float(figure["disk_mb_most"])
+    assert figure["core_seconds_least"] == figure["core_seconds_most"], "all has run"
+    unknown = plan("double_desent")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "nearest valid name: double_descent" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
 
 
 def test_rebuilding_everything_gives_the_same_bytes(copy_of_finished, finished):

@@ -33,6 +33,8 @@ PUBLISHED = Published(
 )
 
 TRAINING_POINTS = 50_000
+TEST_POINTS = 10_000
+POINT_SHAPE = (3, 32, 32)
 
 DATASET = DataSet(
     build=cifar(_TRAIN, _TEST, b"labels"),

@@ -25,6 +25,8 @@ PUBLISHED = Published(
 )
 
 TRAINING_POINTS = 50_000
+TEST_POINTS = 10_000
+POINT_SHAPE = (3, 32, 32)
 
 DATASET = DataSet(
     build=cifar(("train",), "test", b"fine_labels"),

@@ -5,6 +5,8 @@ from nets.dataset import DataSet
 from nets.formats.cifar import cifar
 
 TRAINING_POINTS = 50_000
+TEST_POINTS = 10_000
+POINT_SHAPE = (3, 32, 32)
 
 DATASET = DataSet(
     build=cifar(("train",), "test", b"coarse_labels"),

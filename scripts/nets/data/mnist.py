@@ -61,6 +61,8 @@ PUBLISHED = Published(
 )
 
 TRAINING_POINTS = 60_000
+TEST_POINTS = 10_000
+POINT_SHAPE = (1, 28, 28)
 
 DATASET = DataSet(
     build=mnist_like,

@@ -26,6 +26,8 @@ def _build(_: Read) -> Arrays:
 
 
 TRAINING_POINTS = 4_000
+TEST_POINTS = 1_000
+POINT_SHAPE = (40,)
 
 DATASET = DataSet(
     build=_build,

@@ -5,6 +5,7 @@ a loss, a schedule, ...) can be set to stands in the file of the part.
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 from functools import cache, reduce
 from operator import or_
@@ -256,7 +257,7 @@ class PlainSetup(Section):
     @field_validator("widths", "noises")
     @classmethod
     def _distinct(cls, values: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        twice = sorted({v for v in values if values.count(v) > 1})
+        twice = sorted(value for value, times in Counter(values).items() if times > 1)
         if twice:
             what = str(info.field_name).removesuffix("s")
             raise ValueError(f"{what} {', '.join(map(str, twice))} is listed twice; remove one")

@@ -26,8 +26,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 _EXEMPTION = "AFFECTS_RESULTS"
 
-_CHECKED_ONLY = "TRAINING_POINTS"
-"""A constant that settings are checked by, and no program reads."""
+_ABOUT_DATA = ("TRAINING_POINTS", "TEST_POINTS", "POINT_SHAPE")
+"""Constants that settings are checked by and costs reckoned by, and no job reads."""
 
 
 class ImportCycleError(RuntimeError):
@@ -148,7 +148,7 @@ class _Stripper(ast.NodeTransformer):
         return node
 
     def visit_Assign(self, node: ast.Assign) -> ast.AST | None:
-        return None if ast.unparse(node.targets[0]) == _CHECKED_ONLY else self.generic_visit(node)
+        return None if ast.unparse(node.targets[0]) in _ABOUT_DATA else self.generic_visit(node)
 
     def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
         """Settings enter a job's identity by their values: of their classes only methods count."""

@@ -37,15 +37,23 @@ class Catalogue:
         Each is a :class:`pipeline.runs.run.Run` with two more entries: ``folder``, and ``name``,
         which is VARIANT/noise~N, or noise~N where there are no variants.
         """
-        return [self._run(training, place) for place in self._places(training)]
+        models = {
+            variant: json.loads(identity(self._config.setup(variant).model))
+            for variant in self._config.variants(training)
+        }
+        return [self._run(training, place, models[place.training]) for place in self._places(training)]
+
+    def folders(self, training: str) -> list[str]:
+        """Where every run of a training lies, in the same order."""
+        return [self._folders[self._key(place)] for place in self._places(training)]
 
     def labels(self, training: str, noise: int) -> str:
         """Labels of a training or variant at a noise level."""
         setup = self._config.setup(training)
         return paths.labels(setup.dataset, setup.label_noise.kind, setup.label_noise.seed, noise)
 
-    def _run(self, training: str, place: RunPlace) -> dict[str, Any]:
-        job = self._config.bounds_job(place.training)
+    def _run(self, training: str, place: RunPlace, model: dict[str, Any]) -> dict[str, Any]:
+        setup = self._config.setup(place.training)
         folder = self._folders[self._key(place)]
         own = place.training.removeprefix(training).removeprefix("/")
         return {
@@ -55,8 +63,8 @@ class Catalogue:
             "variant": own or "base",
             "noise": place.noise,
             "width": place.width,
-            "model": json.loads(identity(job.model)),
-            "training_points": job.training_points,
+            "model": model,
+            "training_points": setup.training_points,
             "labels": self.labels(place.training, place.noise),
             "checkpoints": f"{folder}/checkpoints.safetensors",
             "summary": f"{folder}/run.json",

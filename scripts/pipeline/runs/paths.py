@@ -45,6 +45,11 @@ def table(scale: str, name: str) -> str:
     return f"results/{scale}/tables/{name}.csv"
 
 
+def reader_table(scale: str, name: str) -> str:
+    """A table for readers."""
+    return f"results/{scale}/tables/{name}.md"
+
+
 def facts(scale: str, figure: str) -> str:
     """The numbers of a figure."""
     return f"results/{scale}/facts/{figure}.json"

@@ -5,11 +5,11 @@ Imports neither torch nor pandas, for the Snakefile does it on every call.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from snakemake.exceptions import WorkflowError
 
@@ -18,7 +18,7 @@ from nets.dataset import DataSet
 from pipeline.config.config import Config
 from pipeline.config.errors import nearest
 from pipeline.config.rooms import SCRIPTS
-from pipeline.config.training import BoundsJob, TrainingJob, chain_modules, identity
+from pipeline.config.training import chain_modules, identity
 from pipeline.downloads.records import all_published
 from pipeline.jobs.packing import packed
 from pipeline.provenance.fingerprint import fingerprint, reachable
@@ -27,6 +27,26 @@ from pipeline.runs.catalogue import Catalogue
 
 CHOOSES_CHAINS = "lipbounds.bounds.segments"
 """The module that imports bounds of chains by their names."""
+
+Self = TypeVar("Self")
+Given = ParamSpec("Given")
+Found = TypeVar("Found")
+
+
+def kept(
+    method: Callable[Concatenate[Self, Given], Found],
+) -> Callable[Concatenate[Self, Given], Found]:
+    """A method whose answers are kept with its object: rules ask the same for each of many jobs."""
+
+    @wraps(method)
+    def asked(self: Self, *args: Given.args, **kwargs: Given.kwargs) -> Found:
+        answers = vars(self).setdefault(f"answers of {method.__name__}", {})
+        if args not in answers:
+            answers[args] = method(self, *args, **kwargs)
+        found: Found = answers[args]
+        return found
+
+    return asked
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,7 @@ class Jobs:
         """Fingerprint of how labels are changed."""
         return self.code("inject_noise", [parts.module_name("noise", kind)])
 
+    @kept
     def data_identity(self, *names: str) -> str:
         """What prepared arrays must contain, by checksum, however they came about."""
         return " ".join(_checksum(self.scripts, name) for name in sorted(set(names)))
@@ -83,6 +104,7 @@ class Jobs:
             )
         return folder
 
+    @kept
     def labels_identity(self, training: str, noise: str) -> str:
         """What labels depend on."""
         setup = self.config.setup(training)
@@ -90,18 +112,22 @@ class Jobs:
         code = self.noise_code(kind)
         return f"{self.data_identity(setup.dataset)} {code} {kind}~{setup.label_noise.seed} {noise} %"
 
-    def training_job(self, training: str) -> TrainingJob:
-        """What the runs of a training depend on."""
-        return self.config.training_job(training)
+    @kept
+    def training_settings(self, training: str) -> str:
+        """What the runs of a training depend on, as it enters their identity."""
+        return identity(self.config.training_job(training))
 
+    @kept
     def training_code(self, training: str) -> str:
         """Fingerprint of training with the parts that it uses."""
         return self.code("train", self.config.training_job(training).parts())
 
-    def bounds_job(self, training: str) -> BoundsJob:
-        """What the bounds of a training depend on."""
-        return self.config.bounds_job(training)
+    @kept
+    def bounds_settings(self, training: str) -> str:
+        """What the bounds of a training depend on, as it enters their identity."""
+        return identity(self.config.bounds_job(training))
 
+    @kept
     def bounds_code(self, training: str) -> str:
         """Fingerprint of the bounds of a training with the family that it uses."""
         return self.code("estimate_bounds", self.config.bounds_job(training).parts())
@@ -141,7 +167,7 @@ class Jobs:
 
     def runs(self, training: str, name: str) -> list[str]:
         """File ``name`` of every run of a training, by variant, noise and width."""
-        return [f"{run['folder']}/{name}" for run in self._catalogue.runs(training)]
+        return [f"{folder}/{name}" for folder in self._catalogue.folders(training)]
 
     def run_places(self, training: str) -> str:
         """What each run of a training is called in tables, and its folder, for a command line."""

@@ -101,7 +101,7 @@ class Messages(logging.Formatter):
         if self._started is None:
             self._started = self._now()
         about = vars(record)
-        self._jobs[about["jobid"]] = about
+        self._jobs[about["jobid"]] = {key: about.get(key) for key in ("resources", "wildcards")}
         return self._inner.format(record)
 
     def _progress(self, record: logging.LogRecord) -> str:

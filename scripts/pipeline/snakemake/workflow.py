@@ -15,7 +15,7 @@ from pipeline.config.loading import COMMAND_LINE, Where, load_config
 from pipeline.config.yaml_files import check_size, check_stated_once, read_mapping
 from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.messages import note_interruption, shape_messages
-from pipeline.snakemake.private import strike_missing_files
+from pipeline.snakemake.private import plan_fast, strike_missing_files
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
 
@@ -69,6 +69,7 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any], base: Path) -
         setup = WorkflowSetup(config, scripts)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
+    plan_fast()
     if workflow.is_main_process:
         _check_data_root(config.top.data_root, Sources(workflow))
         forget_lost_files(Path.cwd())

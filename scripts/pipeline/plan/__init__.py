@@ -1,0 +1,1 @@
+"""What a call will cost, before anything runs."""
