@@ -3,11 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import Any
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
+from pipeline.jobs.command import settings_of_the_call
 from pipeline.provenance.seals import seal_path, set_aside, write_seal
 from pipeline.snakemake.verification import FOLDERS, KINDS, Found, Verified, outdated, results, verify
 
@@ -25,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     known = {fault.file for fault in found.faults}
     stale = [
         Found("stale", file, why)
-        for file, why in outdated(Path.cwd(), PROJECT, _config(arguments)).items()
+        for file, why in outdated(Path.cwd(), PROJECT, settings_of_the_call(arguments)).items()
         if file not in known
     ]
     found = found._replace(faults=[*found.faults, *stale])
@@ -37,15 +36,6 @@ def main(arguments: argparse.Namespace) -> int:
             if ours and fault.kind in ("damaged", "foreign"):
                 print(f"{fault.file} is now {set_aside(Path(fault.file)).name}")
     return 1 if found.faults else 0
-
-
-def _config(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What takes the place of ``config.yaml``."""
-    given = {"scale": arguments.scale} if arguments.scale else {}
-    for word in arguments.config:
-        key, _, value = word.partition("=")
-        given[key] = yaml.safe_load(value)
-    return given
 
 
 def _vouch(paths: list[Path]) -> int:
