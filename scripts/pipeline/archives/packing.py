@@ -133,7 +133,7 @@ def _readme(about: About, found: Contents) -> str:
             "In a clone of the project,",
             "",
             "```",
-            "make figures FROM=archive.zip      # draws the figures again, from the tables in the archive",
+            "make figures FROM=archive.zip      # draws the figures again from the tables in it",
             "make compare A=archive.zip B=.     # says which numbers of another run differ",
             "```",
             "",

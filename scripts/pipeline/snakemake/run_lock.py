@@ -30,7 +30,7 @@ def remove_stale_locks(folder: Path) -> None:
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Keep calls of snakemake out of ``folder`` meanwhile. Raises ``WorkflowError`` if one is running."""
+    """Keep snakemake out of ``folder`` meanwhile. Raises ``WorkflowError`` if one is running."""
     file = _lock(folder)
     if file is None:
         raise WorkflowError(occupied(folder))
