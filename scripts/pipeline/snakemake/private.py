@@ -105,6 +105,8 @@ def put_record(folder: Path, result: str, record: Record) -> None:
         raise ValueError(f"{record.path} is no place for a record")
     if _result_of(Path(record.path)) != result:
         raise ValueError(f"{record.path} is the record of another file")
+    # without it Snakemake takes its folder for one of years ago
+    (folder / METADATA).with_name("incomplete").mkdir(parents=True, exist_ok=True)
     put(folder / METADATA / record.path, json.dumps(record.content).encode())
 
 
