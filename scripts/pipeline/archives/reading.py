@@ -73,6 +73,12 @@ class Archive:
         """All bytes of a file. Raises :class:`CommandError`."""
         return b"".join(self.blocks(name))
 
+    def check(self) -> None:
+        """Read every file. Raises :class:`CommandError` for the first that is damaged."""
+        for name in self.parts:
+            for _ in self.blocks(name):
+                pass
+
 
 @contextmanager
 def opened(path: Path) -> Iterator[Archive]:

@@ -21,7 +21,8 @@ _SHOWN = 3
 def restore(archive: Archive, targets: Collection[str]) -> int:
     """Unpack what ``targets`` are drawn from, and all other results; how many were not there yet.
 
-    Raises :class:`CommandError`, before anything is written, where other files are in the way.
+    Raises :class:`CommandError`, before anything is written, where the archive is damaged or other files
+    are in the way.
     """
     drawn = set(archive.drawn)
     kept = [file for file in archive.seals if file not in drawn]
@@ -35,6 +36,7 @@ def restore(archive: Archive, targets: Collection[str]) -> int:
             f"{names}{more} would be overwritten, and {archive.path} has others; unpack it in a clean "
             "clone of the project, or move results/ and figures/ away first"
         )
+    archive.check()
     records = archive.records()
     for file in kept:
         if file not in there:
