@@ -6,17 +6,20 @@ import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from snakemake.exceptions import WorkflowError
 
 from pipeline.archives.about import code_of, installed
 from pipeline.archives.contents import DRAWN
+from pipeline.archives.packing import CONFIG
 from pipeline.archives.reading import Archive, opened
 from pipeline.archives.restoring import restore
 from pipeline.claims.report import plain, read_claims
 from pipeline.config.errors import ConfigError
 from pipeline.config.loading import load_config
+from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
 from pipeline.provenance.files import OutputError, sha256
 from pipeline.snakemake.run_lock import holding
@@ -36,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise CommandError(
                 f"{archive.path} was made at scale {scale}, and not {arguments.scale}; leave SCALE out"
             )
-        setup = _setup(archive)
+        settings, setup = _settings(archive)
         targets = [file for word in arguments.targets for file in _targets(archive, setup, word)]
         _check_sources(archive, setup, targets)
         with holding(Path.cwd()):
@@ -45,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
             f"{archive.path}: {unpacked} results unpacked; made by {archive.about.code.words}",
             flush=True,
         )
-        status = _draw(archive, targets, arguments.cores)
+        status = _draw(settings, targets, arguments.cores)
         if status == 0:
             for line in _compared(archive):
                 print(line)
@@ -54,16 +57,20 @@ def main(arguments: argparse.Namespace) -> int:
         return status
 
 
-def _setup(archive: Archive) -> WorkflowSetup:
-    """What the settings of the archive mean to this version of the project."""
-    try:
-        config = load_config(yaml.safe_load(archive.config), PROJECT / "scripts" / "papers")
-    except (ConfigError, yaml.YAMLError) as error:
-        raise CommandError(
-            f"this version of the project does not know the settings in {archive.path}, which "
-            f"{archive.about.code.words} has made:\n{error}"
-        ) from None
-    return WorkflowSetup(config, PROJECT / "scripts")
+def _settings(archive: Archive) -> tuple[dict[str, Any], WorkflowSetup]:
+    """The settings of the archive, which may be a stranger's, and what they mean to this version."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / CONFIG
+        file.write_bytes(archive.config)
+        try:
+            settings = read_mapping(file, CONFIG)
+            config = load_config(settings, PROJECT / "scripts" / "papers")
+        except ConfigError as error:
+            raise CommandError(
+                f"this version of the project does not know the settings in {archive.path}, which "
+                f"{archive.about.code.words} has made:\n{error}"
+            ) from None
+    return settings, WorkflowSetup(config, PROJECT / "scripts")
 
 
 def _targets(archive: Archive, setup: WorkflowSetup, word: str) -> list[str]:
@@ -99,12 +106,11 @@ def _check_sources(archive: Archive, setup: WorkflowSetup, targets: Iterable[str
             )
 
 
-def _draw(archive: Archive, targets: list[str], cores: str) -> int:
-    """Run the rules that draw, and no others, with the settings of the archive."""
-    settings = yaml.safe_load(archive.config) | {"device": "cpu"}  # nothing is trained
+def _draw(settings: dict[str, Any], targets: list[str], cores: str) -> int:
+    """Run the rules that draw, and no others, without a GPU, for nothing is trained."""
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "config.yaml"
-        config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+        config.write_text(yaml.safe_dump(settings | {"device": "cpu"}), encoding="utf-8")
         call = [sys.executable, "-m", "snakemake", "--snakefile", str(PROJECT / "Snakefile")]
         call += ["--cores", cores, "--quiet", "host", "reason"]
         call += ["--configfile", str(config), "--replace-workflow-config"]

@@ -14,7 +14,7 @@ from pipeline.provenance.files import write_arrays
 from pipeline.provenance.seals import write_seal
 
 ROOT = Path(__file__).parents[1]
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs", "CITATION.cff")
 
 
 class Project:

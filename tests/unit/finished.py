@@ -2,8 +2,10 @@
 
 import json
 import shutil
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
+import yaml
 from tests.conftest import ROOT
 
 from pipeline.archives.about import FORMAT, About, Code, Step
@@ -20,7 +22,8 @@ TABLE, EPOCHS = "results/smoke/tables/toy.csv", "results/smoke/tables/toy_epochs
 FACTS = "results/smoke/facts/toy.json"
 FIGURE = ("figures/toy.pdf", "figures/toy.png", "figures/toy.json")
 WEIGHTS = f"{RUN}/checkpoints.safetensors"
-CONFIG = {"scale": "smoke", "data_root": "/home/somebody/data", "mirror": None, "overrides": {}}
+CONFIG = yaml.safe_load((ROOT / "config.yaml").read_bytes())
+CONFIG |= {"scale": "smoke", "data_root": "/home/somebody/data"}
 
 STEPS = {
     "prepare_data/mnist1d": ((ARRAYS,), ()),
@@ -80,12 +83,10 @@ def make(content=None):
 
 
 def coded(file):
-    from base64 import urlsafe_b64encode
-
     return urlsafe_b64encode(file.encode()).decode()
 
 
-def archive(path=Path("archive.zip"), weights=True):
+def archive(path=Path("archive.zip"), weights=True, config=None):
     """Pack what is in the working directory."""
     found = contents(jobs(), "smoke", weights=weights)
     about = About(
@@ -98,7 +99,9 @@ def archive(path=Path("archive.zip"), weights=True):
         packages={"torch": "2.14.1"},
         steps=tuple(Step(name=s.name, rule=s.rule, outputs=s.outputs) for s in found.steps),
     )
-    pack(path, about, found, texts(about, found, records_of(Path(), found.seals), CONFIG, ROOT))
+    pack(
+        path, about, found, texts(about, found, records_of(Path(), found.seals), config or CONFIG, ROOT)
+    )
     return path
 
 
