@@ -66,6 +66,6 @@ if __name__ == "__main__":
     parser.add_argument("--without-weights", action="store_true", help="leave out the weights of nets")
     parser.add_argument("--output", type=Path, default=Path("archive.zip"), help="default: archive.zip")
     try:
-        main(parser.parse_args())
+        main(parser.parse_intermixed_args())
     except (CommandError, ConfigError, DamagedFileError, OutputError, WorkflowError) as error:
         sys.exit(str(error))

@@ -146,6 +146,6 @@ if __name__ == "__main__":
     parser.add_argument("--scale", help="refuse an archive of another scale")
     parser.add_argument("--cores", default="all")
     try:
-        sys.exit(main(parser.parse_args()))
+        sys.exit(main(parser.parse_intermixed_args()))
     except (CommandError, ConfigError, OutputError, WorkflowError) as error:
         sys.exit(str(error))

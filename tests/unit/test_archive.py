@@ -190,7 +190,7 @@ def test_every_job_is_an_action_with_what_it_read_and_wrote(crate):
     assert {ref["@id"] for ref in entities["./"]["mentions"]} == {one["@id"] for one in actions}
     for action in actions:
         outputs, inputs = finished.STEPS[action["name"]]
-        assert {unquote(ref["@id"]) for ref in action["result"]} == set(outputs)
-        assert {unquote(ref["@id"]).lstrip("#") for ref in action["object"]} == set(inputs)
+        assert {unquote(name) for name in references(action["result"])} == set(outputs)
+        assert {unquote(name).lstrip("#") for name in references(action["object"])} == set(inputs)
         assert entities[action["instrument"]["@id"]]["@type"] == "SoftwareApplication"
         assert datetime.fromisoformat(action["endTime"])

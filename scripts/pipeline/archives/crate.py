@@ -45,7 +45,8 @@ def metadata(about: About, parts: Mapping[str, Part], seals: Mapping[str, Seal])
     inputs = {name: sha for seal in seals.values() for name, sha in seal.made_from.items()}
     absent = {name: sha for name, sha in sorted(inputs.items()) if name not in parts}
     for action in actions:
-        action["object"] = [_ref(_id(n) if n in parts else f"#{_id(n)}") for n in action["object"]]
+        read = [_ref(_id(n) if n in parts else f"#{_id(n)}") for n in action.pop("object")]
+        action |= {"object": _alone(read)} if read else {}
     return {
         "@context": [f"{_CRATE}/context", "https://w3id.org/ro/terms/workflow-run/context"],
         "@graph": [
@@ -92,7 +93,7 @@ def _root(about: About, newest: int, parts: Iterable[str], actions: Iterable[Ent
         "license": _ref(_LICENSE),
         "conformsTo": _ref(_PROCESS),
         "hasPart": [_ref(_id(name)) for name in sorted(parts)],
-        "mentions": [_ref(action["@id"]) for action in actions],
+        "mentions": _alone([_ref(action["@id"]) for action in actions]),
     }
 
 
@@ -149,9 +150,14 @@ def _action(name: str, rule: str, outputs: list[Seal]) -> Entity:
         "description": f"The job of rule {rule} that wrote {', '.join(seal.file for seal in outputs)}",
         "instrument": _ref(f"#{rule}"),
         "object": sorted({source for seal in outputs for source in seal.made_from}),
-        "result": [_ref(_id(seal.file)) for seal in outputs],
+        "result": _alone([_ref(_id(seal.file)) for seal in outputs]),
         "endTime": _time(max(seal.written for seal in outputs)),
     }
+
+
+def _alone(values: list[Entity]) -> Entity | list[Entity]:
+    """One value without its list, as the specification wants it."""
+    return values[0] if len(values) == 1 else values
 
 
 def _ref(identity: str) -> Entity:
