@@ -9,13 +9,14 @@ from typing import Any
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import update_config
 
-from pipeline.archives.about import FORMAT, About, Step, code_of, installed, machine
+from pipeline.archives.about import FORMAT, About, code_of, installed, machine
 from pipeline.archives.contents import contents
 from pipeline.archives.packing import pack, texts
+from pipeline.config.command_line import add_settings, settings_of_the_call
 from pipeline.config.errors import ConfigError
 from pipeline.config.loading import load_config
 from pipeline.config.yaml_files import read_mapping
-from pipeline.jobs.command import CommandError, settings_of_the_call
+from pipeline.jobs.command import CommandError
 from pipeline.provenance.files import DamagedFileError, OutputError
 from pipeline.snakemake.private import planned_jobs, records_of
 from pipeline.snakemake.run_lock import holding
@@ -42,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
             machine=machine(),
             python=platform.python_version(),
             packages=installed(),
-            steps=tuple(Step(name=s.name, rule=s.rule, outputs=s.outputs) for s in found.steps),
+            steps=found.steps,
         )
         records = records_of(Path.cwd(), found.seals)
         written = texts(about, found, records, config, PROJECT)
@@ -55,13 +56,8 @@ if __name__ == "__main__":
     parser.add_argument(
         "targets", nargs="*", help="files to pack with what is behind them; default: all"
     )
-    parser.add_argument("--scale", help="of the run; default: that of config.yaml")
-    parser.add_argument(
-        "--config",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="settings of the run, as for snakemake",
+    add_settings(
+        parser, "of the run; default: that of config.yaml", "more of its settings, as for snakemake"
     )
     parser.add_argument("--without-weights", action="store_true", help="leave out the weights of nets")
     parser.add_argument("--output", type=Path, default=Path("archive.zip"), help="default: archive.zip")

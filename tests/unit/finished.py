@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from tests.conftest import ROOT
 
-from pipeline.archives.about import FORMAT, About, Code, Step
+from pipeline.archives.about import FORMAT, About, Code
 from pipeline.archives.contents import contents
 from pipeline.archives.packing import pack, texts
 from pipeline.jobs.command import made_by
@@ -97,7 +97,7 @@ def archive(path=Path("archive.zip"), weights=True, config=None):
         machine="Linux x86_64",
         python="3.11.4",
         packages={"torch": "2.14.1"},
-        steps=tuple(Step(name=s.name, rule=s.rule, outputs=s.outputs) for s in found.steps),
+        steps=found.steps,
     )
     pack(
         path, about, found, texts(about, found, records_of(Path(), found.seals), config or CONFIG, ROOT)

@@ -11,8 +11,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 NAME = "archive.json"
 
 FORMAT = 1
@@ -41,7 +39,7 @@ class Step(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
+    name: str  # its benchmark file below benchmarks/runs, without the ending
     rule: str
     outputs: tuple[str, ...]
 

@@ -13,8 +13,6 @@ import pandas as pd
 
 from pipeline.archives.sides import Side
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 TIMES = re.compile(r"(.*_)?(s|seconds)")
 """Names of what is measured by a clock, and never comes out the same."""
 

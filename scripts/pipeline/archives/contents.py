@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.archives.about import Step
 from pipeline.jobs.command import CommandError
 from pipeline.provenance.seals import Seal, fault_of, read_seal
 from pipeline.snakemake.private import PlannedJob
 from pipeline.snakemake.verification import Found, of_origins, outdated_of
-
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
 
 PRODUCTS = ("draw", "make_table", "judge_claims")
 """Rules whose outputs are what a run is for."""
@@ -23,15 +22,6 @@ LEFT_OUT = ("results/raw/", "results/data/", "results/labels/")
 WEIGHTS = "checkpoints.safetensors"
 
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Step:
-    """A job that has been done, and the files of it that belong to the run."""
-
-    name: str  # as its benchmark file below benchmarks/runs, without the ending
-    rule: str
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -116,9 +106,13 @@ def _behind(jobs: Mapping[str, PlannedJob], products: Iterable[PlannedJob]) -> l
 
 
 def _step(job: PlannedJob, weights: bool) -> Step:
-    name = job.benchmark.removeprefix("benchmarks/runs/").removesuffix(".tsv")
+    """A job with the files of it that belong to the run."""
     outputs = [file for file in job.outputs if not file.startswith(LEFT_OUT)]
-    return Step(name, job.rule, tuple(file for file in outputs if weights or Path(file).name != WEIGHTS))
+    return Step(
+        name=job.benchmark.removeprefix("benchmarks/runs/").removesuffix(".tsv"),
+        rule=job.rule,
+        outputs=tuple(file for file in outputs if weights or Path(file).name != WEIGHTS),
+    )
 
 
 def _refusal(faults: list[Found]) -> str:

@@ -12,8 +12,6 @@ from urllib.parse import quote
 from pipeline.archives.about import About
 from pipeline.provenance.seals import Seal
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 NAME = "ro-crate-metadata.json"
 
 _CRATE = "https://w3id.org/ro/crate/1.1"

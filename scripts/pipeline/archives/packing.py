@@ -18,8 +18,6 @@ from pipeline.provenance.files import TEMPORARY, DamagedFileError, OutputError, 
 from pipeline.provenance.seals import as_content
 from pipeline.snakemake.private import Record
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 SEALS = "seals.json"
 RECORDS = "snakemake.json"
 CONFIG = "config.yaml"

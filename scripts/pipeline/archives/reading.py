@@ -20,8 +20,6 @@ from pipeline.jobs.command import CommandError
 from pipeline.provenance.seals import Seal, from_content
 from pipeline.snakemake.private import Record
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 _TEXTS = {abouts.NAME, CITATION, CONFIG, LOCK, README, RECORDS, SEALS}
 _RESULT = re.compile(r"(results|figures)(/[A-Za-z0-9_~+=-][A-Za-z0-9_.~+=-]*)+")
 """Names that results can have: below these folders, and never hidden or above."""

@@ -13,8 +13,6 @@ from pipeline.provenance.files import put_blocks, sha256
 from pipeline.provenance.seals import put_seal, read_seal
 from pipeline.snakemake.private import Record, put_record
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 _SHOWN = 3
 
 

@@ -14,8 +14,6 @@ from pipeline.archives.reading import opened
 from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
 
-AFFECTS_RESULTS = False  # see pipeline.provenance.fingerprint
-
 
 @dataclass(frozen=True)
 class Side:

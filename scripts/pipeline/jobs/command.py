@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nets.dataset import DataError
 from pipeline.jobs.progress import LOG, name_job, start_logging
 from pipeline.provenance.files import DamagedFileError, OutputError
@@ -88,15 +86,6 @@ def made_by(words: Sequence[str]) -> str:
         if counts:
             kept.append(word)
     return hashlib.sha256(json.dumps(kept).encode()).hexdigest()[:16]
-
-
-def settings_of_the_call(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What ``--scale`` and ``--config KEY=VALUE ...`` put in the place of ``config.yaml``."""
-    given = {"scale": arguments.scale} if arguments.scale else {}
-    for word in arguments.config:
-        key, _, value = word.partition("=")
-        given[key] = yaml.safe_load(value)
-    return given
 
 
 def run(parser: Command, main: Callable[[argparse.Namespace], None]) -> None:
