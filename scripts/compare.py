@@ -64,7 +64,7 @@ def _lines(one: Side, other: Side, found: Compared, most: int | None) -> list[st
 def _about(of: str, differences: list[Difference], most: int | None) -> list[str]:
     shown = [one for one in differences if most is None or not one.end] or differences
     shown = sorted(shown, key=lambda one: one.weight, reverse=True)
-    rows = [("", "A", "B", "absolute", "relative", "intervals")]
+    rows: list[tuple[str, ...]] = [("", "A", "B", "absolute", "relative", "intervals")]
     rows += [_row(one) for one in shown[:most]]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [f"  {of}", *(_aligned(row, widths) for row in rows), *_more(len(shown), most)]

@@ -1,9 +1,11 @@
 """What is refused before anything is drawn from an archive."""
 
 import argparse
+import subprocess
 from pathlib import Path
 
 import pytest
+from tests.conftest import ROOT
 from tests.unit import finished
 
 import redraw
@@ -56,3 +58,27 @@ def test_tables_that_the_archive_lacks(run, monkeypatch):
     said = call("figures/toy.pdf")
     assert "archive.zip lacks results/smoke/tables/new.csv, from which this version" in said
     assert said.endswith("use the one that made it: version 0.1.0")
+
+
+def make(*words):
+    """What make would run, or says is wrong."""
+    call = ["make", "--dry-run", "--no-print-directory", *words]
+    done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def test_targets_of_make_draw_from_an_archive():
+    for target, word in (
+        ("figures", ""),
+        ("claims-images", "claims_images"),
+        ("figures/a.pdf", "figures/a.pdf"),
+    ):
+        said = make(target, "FROM=my run.zip", "CORES=2", "SCALE=smoke")
+        assert f'scripts/redraw.py --cores 2 --scale smoke "my run.zip" {word}'.strip() in said
+        assert "snakemake" not in said
+    assert "snakemake" in make("figures")
+
+
+def test_make_compares_two():
+    assert 'scripts/compare.py "a.zip" "."' in make("compare", "A=a.zip", "B=.")
+    assert "say which: make compare A=one.zip B=two.zip" in make("compare", "A=a.zip")
