@@ -1,8 +1,9 @@
 # Two commands do everything on a fresh machine:
 #     make figures/double_descent.pdf
 #     make test
-# SCALE=smoke or SCALE=paper changes the scale, CORES=4 the number of cores; UNLOCKED=1 takes packages without looking
-# at their checksums, such as builds of torch for the CPU alone.
+# SCALE=smoke or SCALE=paper changes the scale, CORES=4 the number of cores; FROM=archive.zip draws from an archive
+# what else would be made from raw data; UNLOCKED=1 takes packages without looking at their checksums, such as builds
+# of torch for the CPU alone.
 
 PYTHON ?= python3
 CORES ?= all
@@ -12,9 +13,12 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
+ifdef FROM
+SNAKEMAKE := $(BIN)/python scripts/redraw.py --cores $(CORES) $(if $(SCALE),--scale $(SCALE)) "$(FROM)"
+endif
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify archive compare test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -35,11 +39,11 @@ tables: $(VENV)/.complete ## make all tables for readers
 
 claims: $(VENV)/.complete ## judge what the papers claim, and print the verdicts
 	$(SNAKEMAKE) claims
-	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report $(SCALE)
+	$(if $(FROM),,@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report $(SCALE))
 
 claims-images: $(VENV)/.complete ## judge the same with the claims on images
 	$(SNAKEMAKE) claims_images
-	@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report --images $(SCALE)
+	$(if $(FROM),,@PYTHONPATH=scripts $(BIN)/python -m pipeline.claims.report --images $(SCALE))
 
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
@@ -49,6 +53,12 @@ verify: $(VENV)/.complete ## read all results, and say which are damaged, foreig
 
 plan: $(VENV)/.complete ## say what all figures will cost before anything runs; FIGURES="depth theory" only some
 	@$(BIN)/python scripts/plan.py $(if $(SCALE),--scale $(SCALE)) $(FIGURES)
+
+archive: $(VENV)/.complete ## pack a finished run into archive.zip, see docs/archive.md; WEIGHTS=no leaves out the nets
+	@$(BIN)/python scripts/archive.py $(TARGETS) $(if $(SCALE),--scale $(SCALE)) $(if $(filter no,$(WEIGHTS)),--without-weights)
+
+compare: $(VENV)/.complete ## say which numbers and verdicts of A=one.zip and B=two.zip differ; a project's folder will do
+	@$(BIN)/python scripts/compare.py $(if $(and $(A),$(B)),"$(A)" "$(B)",$(error say which: make compare A=one.zip B=two.zip))
 
 test: ## run all checks and all tests
 	$(MAKE) --no-print-directory lint test-fast test-slow

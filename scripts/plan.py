@@ -8,9 +8,9 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
+from pipeline.config.command_line import add_settings, settings_of_the_call
 from pipeline.config.errors import ConfigError, nearest
 from pipeline.config.loading import load_config
-from pipeline.config.words import stated
 from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
 from pipeline.pages.markdown import markdown
@@ -33,7 +33,7 @@ _WORK = {"padded": "(products)", "calls": "(calls of torch)", "bytes": "(memory)
 def main(arguments: argparse.Namespace) -> None:
     """Print the plan."""
     own = Path("config.yaml") if Path("config.yaml").exists() else PROJECT / "config.yaml"
-    given = stated(arguments.scale, arguments.config)
+    given = settings_of_the_call(arguments)
     whole = read_mapping(own, str(own)) | given
     setup = WorkflowSetup(load_config(whole, PROJECT / "scripts" / "papers"), PROJECT / "scripts")
     targets = [target_of(setup, name) for name in arguments.figures] or EVERYTHING
@@ -105,11 +105,12 @@ def positive(text: str) -> float:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("figures", nargs="*", help="names of figures or tables for readers; none: all")
-    parser.add_argument("--scale", help="laptop, paper or smoke; that of config.yaml by default")
-    parser.add_argument("--cores", type=positive, default=8, help="for the time on the clock")
-    parser.add_argument(
-        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="more of it, as for snakemake"
+    add_settings(
+        parser,
+        "laptop, paper or smoke; that of config.yaml by default",
+        "more of the configuration, as for snakemake",
     )
+    parser.add_argument("--cores", type=positive, default=8, help="for the time on the clock")
     parser.add_argument("--gpu-rate", type=positive, default=GPU_RATE, help="FLOP a second of a GPU")
     parser.add_argument("--csv", action="store_true", help="print CSV with seconds and MB")
     try:

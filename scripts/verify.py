@@ -6,7 +6,7 @@ from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 
-from pipeline.config.words import stated
+from pipeline.config.command_line import add_settings, settings_of_the_call
 from pipeline.provenance.seals import seal_path, set_aside, write_seal
 from pipeline.snakemake.verification import FOLDERS, KINDS, Found, Verified, outdated, results, verify
 
@@ -24,7 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     known = {fault.file for fault in found.faults}
     stale = [
         Found("stale", file, why)
-        for file, why in outdated(Path.cwd(), PROJECT, stated(arguments.scale, arguments.config)).items()
+        for file, why in outdated(Path.cwd(), PROJECT, settings_of_the_call(arguments)).items()
         if file not in known
     ]
     found = found._replace(faults=[*found.faults, *stale])
@@ -64,9 +64,8 @@ def _lines(found: Verified, most: int | None) -> list[str]:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", help="of the configuration that results are compared with")
-    parser.add_argument(
-        "--config", nargs="+", default=[], metavar="KEY=VALUE", help="more of it, as for snakemake"
+    add_settings(
+        parser, "of the configuration that results are compared with", "more of it, as for snakemake"
     )
     parser.add_argument("--all", action="store_true", help="name every file")
     parser.add_argument(

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 FIGURE = "figures/double_descent.pdf"
 RUN = (FIGURE, "--cores", "2", "--config", "scale=smoke")
 PLAIN = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs")
+PARTS = ("Snakefile", "config.yaml", "rules", "scripts", "profiles", "docs", "envs", "CITATION.cff")
 
 
 class Project:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 def put(path: Path, content: bytes) -> None:
     """:func:`write_bytes` of what is no output by itself."""
+    put_blocks(path, [content], len(content))
+
+
+def put_blocks(path: Path, blocks: Iterable[bytes], size: int) -> None:
+    """:func:`put` of ``size`` bytes, block by block; an error in between leaves ``path`` untouched."""
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,14 +76,15 @@ def put(path: Path, content: bytes) -> None:
             dir=path.parent, prefix=f".{path.name}.", suffix=TEMPORARY, delete=False
         ) as file:
             temporary = Path(file.name)
-            file.write(content)
+            for block in blocks:
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
         raise OutputError(
-            f"cannot write {path} ({len(content):,} bytes): {error.strerror}{space_left(path)}. "
+            f"cannot write {path} ({size:,} bytes): {error.strerror}{space_left(path)}. "
             "What was there before is unchanged."
         ) from error
     finally:

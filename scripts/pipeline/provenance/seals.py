@@ -79,8 +79,18 @@ def write_seal(path: Path, made_by: str = "", made_from: Mapping[str, str] | Non
         made_by,
         dict(made_from or {}),
     )
+    put_seal(path, seal)
+
+
+def put_seal(path: Path, seal: Seal) -> None:
+    """Lay a seal beside a file. Raises :class:`pipeline.provenance.files.OutputError`."""
+    files.put(seal_path(path), files.as_json(as_content(seal)).encode())
+
+
+def as_content(seal: Seal) -> dict[str, Any]:
+    """What the JSON file of a seal holds."""
     content = asdict(seal)
-    files.put(seal_path(path), files.as_json(content | {"seal": _digest(content)}).encode())
+    return content | {"seal": _digest(content)}
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -91,10 +101,17 @@ def _digest(content: Mapping[str, Any]) -> str:
 def read_seal(path: Path) -> Seal | None:
     """The seal of a file, or None where there is none that can be read."""
     try:
-        content = json.loads(seal_path(path).read_bytes())
-        own = content.pop("seal")
-        return Seal(**content) if own == _digest(content) else None
-    except (OSError, ValueError, TypeError, AttributeError, KeyError):
+        return from_content(json.loads(seal_path(path).read_bytes()))
+    except (OSError, ValueError):
+        return None
+
+
+def from_content(content: Any) -> Seal | None:
+    """The seal that :func:`as_content` has made ``content`` of, or None for anything else."""
+    try:
+        about = {key: value for key, value in content.items() if key != "seal"}
+        return Seal(**about) if content["seal"] == _digest(about) else None
+    except (TypeError, AttributeError, KeyError):
         return None
 
 

@@ -19,6 +19,9 @@ is to say nothing of jobs; it is left out there.
 
 **Which jobs there are**, and why they would run. The API runs workflows and prints plans; it does not
 return them.
+
+**Records go with their results** into an archive and out of it, so that what is asked for there is made
+again for the same reasons as here.
 """
 
 import base64
@@ -41,7 +44,7 @@ from snakemake.jobs import Job
 from snakemake.settings.enums import Quietness, RerunTrigger
 from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
 
-from pipeline.provenance.files import write_text
+from pipeline.provenance.files import put, write_text
 
 METADATA = Path(".snakemake") / "metadata"
 """Where Snakemake keeps a JSON file for each result, with the inputs that it was made from."""
@@ -82,9 +85,41 @@ def _records(metadata: Path) -> Iterator[tuple[str, tuple[Path, dict[str, Any]]]
     """Every result with its record; a long name in base 64 is cut, and all but its end have an @."""
     for path, _, names in os.walk(metadata):
         for record in (Path(path) / name for name in names):
-            coded = "".join(part.lstrip("@") for part in record.relative_to(metadata).parts)
             with suppress(ValueError):
-                yield base64.urlsafe_b64decode(coded).decode(), (record, _read(record))
+                yield _result_of(record.relative_to(metadata)), (record, _read(record))
+
+
+def _result_of(record: Path) -> str:
+    coded = "".join(part.lstrip("@") for part in record.parts)
+    return base64.urlsafe_b64decode(coded).decode()
+
+
+class Record(NamedTuple):
+    """What Snakemake remembers of a result, and in which file below :data:`METADATA`."""
+
+    path: str
+    content: dict[str, Any]
+
+
+def records_of(folder: Path, results: Iterable[str]) -> dict[str, Record]:
+    """What is remembered in ``folder`` of some results, where anything is."""
+    wanted, metadata = set(results), folder / METADATA
+    return {
+        result: Record(path.relative_to(metadata).as_posix(), content)
+        for result, (path, content) in _records(metadata)
+        if result in wanted and content
+    }
+
+
+def put_record(folder: Path, result: str, record: Record) -> None:
+    """Have a result remembered in ``folder``. Raises ``ValueError`` for the record of another one."""
+    if Path(record.path).is_absolute() or ".." in Path(record.path).parts:
+        raise ValueError(f"{record.path} is no place for a record")
+    if _result_of(Path(record.path)) != result:
+        raise ValueError(f"{record.path} is the record of another file")
+    # without it Snakemake takes its folder for one of years ago
+    (folder / METADATA).with_name("incomplete").mkdir(parents=True, exist_ok=True)
+    put(folder / METADATA / record.path, json.dumps(record.content).encode())
 
 
 def _job(content: dict[str, Any]) -> tuple[str, str]:

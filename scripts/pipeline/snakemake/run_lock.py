@@ -7,6 +7,8 @@ stale and removes them, so nobody has to unlock by hand and two calls never run 
 
 import fcntl
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,6 +26,16 @@ def remove_stale_locks(folder: Path) -> None:
     if file is not None:
         shutil.rmtree(locks, ignore_errors=True)
         file.close()
+
+
+@contextmanager
+def holding(folder: Path) -> Iterator[None]:
+    """Keep snakemake out of ``folder`` meanwhile. Raises ``WorkflowError`` if one is running."""
+    file = _lock(folder)
+    if file is None:
+        raise WorkflowError(occupied(folder))
+    with file:
+        yield
 
 
 def hold_folder(workflow: Any) -> None:

@@ -9,7 +9,7 @@ from pipeline.downloads.records import checksum_of, read_records
 from pipeline.jobs.command import CommandError, made_by
 from pipeline.provenance.seals import ASIDE, SUFFIX, Seal, fault_of, place, read_seal, sealed_path
 from pipeline.runs.paths import published_files
-from pipeline.snakemake.private import planned_jobs
+from pipeline.snakemake.private import PlannedJob, planned_jobs
 
 FOLDERS = ("results", "figures")
 """Where results lie, from the working directory."""
@@ -59,7 +59,7 @@ def verify(folders: Iterable[str] = FOLDERS) -> Verified:
         elif seal is not None:
             seals[place(path)] = seal
     faults += _published()
-    faults += _of_origins(seals, {fault.file for fault in faults})
+    faults += of_origins(seals, {fault.file for fault in faults})
     return Verified(count, size, sorted(faults, key=lambda fault: (list(KINDS).index(fault[0]), fault)))
 
 
@@ -90,7 +90,7 @@ def _published() -> Iterator[Found]:
                 yield Found("damaged", record.path, f"is not {name} as it was published")
 
 
-def _of_origins(seals: dict[str, Seal], faulty: set[str]) -> Iterator[Found]:
+def of_origins(seals: dict[str, Seal], faulty: set[str]) -> Iterator[Found]:
     """Files that were made from what is no longer there, or from what has changed since."""
     gone: dict[str, str] = {}
     for file, seal in seals.items():
@@ -112,9 +112,13 @@ def outdated(folder: Path, base: Path, config: Mapping[str, Any]) -> dict[str, s
 
     Those that come after another one of them are left out. Raises ``WorkflowError``.
     """
-    jobs = planned_jobs(folder, TARGETS, base, **config)
+    return outdated_of(planned_jobs(folder, TARGETS, base, **config).values(), folder)
+
+
+def outdated_of(jobs: Iterable[PlannedJob], folder: Path) -> dict[str, str]:
+    """:func:`outdated` of the results of some jobs."""
     found = {}
-    for job in jobs.values():
+    for job in jobs:
         there = [name for name in job.outputs if (folder / name).exists()]
         words = shlex.split(job.command)[2:]
         for name in there:

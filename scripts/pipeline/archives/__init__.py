@@ -1,0 +1,1 @@
+"""Archives of finished runs: what belongs to one, how it is packed, redrawn and compared."""
