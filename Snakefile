@@ -40,6 +40,7 @@ wildcard_constraints:
     kind=r"[a-z_]+",
     seed=r"\d+",
     noise=r"\d+",
+    points=r"[1-9]\d*",
     width=r"[1-9]\d*",
     scale=SETUP.config.scale,
     figure=r"[a-z0-9_]+",

@@ -89,3 +89,29 @@ rule inject_noise:
         "python scripts/inject_noise.py --kind {wildcards.kind} "
         "--percent {wildcards.noise} --seed {wildcards.seed} "
         "--arrays {input.arrays:q} --labels {output.labels:q} --log {log:q}"
+
+
+rule inject_noise_among:
+    input:
+        arrays="results/data/{dataset}/arrays.safetensors",
+    output:
+        labels="results/labels/{dataset}/{kind}~{seed}~of~{points}/noise~{noise}/labels.safetensors",
+    log:
+        "logs/inject_noise/{dataset}/{kind}~{seed}~of~{points}/noise~{noise}.log",
+    benchmark:
+        "benchmarks/runs/inject_noise/{dataset}/{kind}~{seed}~of~{points}/noise~{noise}.tsv"
+    # before all training, which waits for it
+    priority: 10**12
+    localrule: True
+    conda:
+        "../envs/environment.yaml"
+    params:
+        data=lambda w: SETUP.data_identity(w.dataset),
+        code=lambda w: SETUP.noise_code_among(w.kind),
+    message:
+        "Injecting {wildcards.noise} % label noise ({wildcards.kind}) into {wildcards.points} points of "
+        "{wildcards.dataset}"
+    shell:
+        "python scripts/inject_noise_among.py --kind {wildcards.kind} --points {wildcards.points} "
+        "--percent {wildcards.noise} --seed {wildcards.seed} "
+        "--arrays {input.arrays:q} --labels {output.labels:q} --log {log:q}"

@@ -197,6 +197,23 @@ def test_noise_level_changes_labels_and_all_after_them(project, monkeypatch):
     assert "results/data/mnist1d/arrays.safetensors" in outputs
 
 
+@pytest.mark.parametrize(
+    ("points", "percent", "labels"),
+    [
+        (1000, 20, "pair_swap~42~of~1000/noise~20"),
+        (1000, 0, "pair_swap~42/noise~0"),  # the same labels, and trainings shared with others
+        (4000, 20, "pair_swap~42/noise~20"),  # all there are
+    ],
+)
+def test_noise_is_among_the_points_that_a_training_takes(project, monkeypatch, points, percent, labels):
+    settings = {"training_points": points, "label_noise.percent": percent}
+    overrides = {"double_descent.smoke": settings}
+    workflow = build(project, monkeypatch, scale="smoke", overrides=overrides)
+    outputs = {file for job in workflow.dag.jobs for file in job.output}
+    assert f"results/labels/mnist1d/{labels}/labels.safetensors" in outputs
+    assert sum("results/labels/" in file for file in outputs) == 1
+
+
 def test_every_rule_logs_measures_and_says_what_it_does(project, monkeypatch):
     workflow = build(project, monkeypatch, scale="smoke")
     for job in workflow.dag.jobs:

@@ -1,10 +1,16 @@
+from argparse import Namespace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import inject_noise_among
 from nets import parts
 from nets.label_noise import inject
+from nets.training.points import subset
+from pipeline.provenance.files import read_arrays, write_arrays
+from pipeline.provenance.seals import write_seal
 
 KINDS = parts.names("noise")
 BALANCED = np.tile(np.arange(10), 5000)
@@ -76,3 +82,30 @@ def test_percentage_out_of_range_is_refused(percent):
 def test_unknown_kind_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="pair_swap, uniform"):
         inject(BALANCED, 10, kind="shuffle", classes=10)
+
+
+@pytest.mark.parametrize(("points", "percent"), [(100, 10), (100, 30), (64, 50), (999, 100)])
+def test_noise_among_some_points_is_the_stated_share_of_those_that_training_takes(
+    tmp_path, points, percent
+):
+    clean = np.arange(1000)  # positions as labels say exactly which points are touched
+    arrays, labels = tmp_path / "arrays.safetensors", tmp_path / "labels.safetensors"
+    write_arrays(arrays, {"y_train": clean, "y_test": clean[:7]}, {"classes": 1000})
+    write_seal(arrays)
+    inject_noise_among.main(
+        Namespace(
+            arrays=arrays, points=points, kind="pair_swap", percent=percent, seed=42, labels=labels
+        )
+    )
+    found, metadata = read_arrays(labels)
+    taken = subset(1000, points)  # what training_subset takes
+    moved = found["y_train"] != clean
+    assert moved[taken].sum() == 2 * (points * percent // 100 // 2) == moved.sum()
+    assert sorted(found["y_train"][taken]) == sorted(taken), "labels of the subset are kept, as a whole"
+    assert np.array_equal(found["y_test"], clean[:7])
+    assert metadata["classes"] == 1000
+
+
+def test_noise_in_all_points_would_hit_a_small_subset_whole():
+    moved = inject(np.arange(1000), 30, kind="pair_swap", classes=1000) != np.arange(1000)
+    assert moved[subset(1000, 100)].all(), "the reason why noise is put among the points of a subset"

@@ -161,7 +161,7 @@ class Planner:
         if "dataset" not in job.wildcards:
             return None
         size = size_of(job.wildcards["dataset"], self.folder)
-        return (8 * size.training if job.rule == "inject_noise" else size.bytes) / 1e6
+        return (8 * size.training if job.rule.startswith("inject_noise") else size.bytes) / 1e6
 
 
 def _amounts(settings: Mapping[str, Any]) -> Iterator[tuple[str, float]]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from nets import parts
 from pipeline.config.config import Config
 from pipeline.config.training import identity
 from pipeline.runs import paths
@@ -50,7 +51,18 @@ class Catalogue:
     def labels(self, training: str, noise: int) -> str:
         """Labels of a training or variant at a noise level."""
         setup = self._config.setup(training)
-        return paths.labels(setup.dataset, setup.label_noise.kind, setup.label_noise.seed, noise)
+        kind, seed = setup.label_noise.kind, setup.label_noise.seed
+        return paths.labels(setup.dataset, kind, seed, noise, self.noise_among(training, noise))
+
+    def noise_among(self, training: str, noise: int) -> int | None:
+        """How many points the noise is among, of a training that takes only some; None for all points.
+
+        Noise in all points is not spread evenly over some of them: of one seed, the points that a
+        subset takes first are also those whose labels change first.
+        """
+        setup = self._config.setup(training)
+        asked, there = setup.training_points, parts.stated("data", setup.dataset, "TRAINING_POINTS")
+        return None if noise == 0 or asked == there else asked
 
     def _run(self, training: str, place: RunPlace, model: dict[str, Any]) -> dict[str, Any]:
         setup = self._config.setup(place.training)

@@ -30,9 +30,10 @@ def published_files(folder: str) -> str:
     return f"results/raw/{folder}/files.json"
 
 
-def labels(dataset: str, kind: str, seed: int, percent: int) -> str:
-    """Labels with noise."""
-    return f"results/labels/{dataset}/{kind}~{seed}/noise~{percent}/labels.safetensors"
+def labels(dataset: str, kind: str, seed: int, percent: int, among: int | None = None) -> str:
+    """Labels with noise, in all training points or ``among`` so many of them."""
+    points = "" if among is None else f"~of~{among}"
+    return f"results/labels/{dataset}/{kind}~{seed}{points}/noise~{percent}/labels.safetensors"
 
 
 def dataset_of(labels: Path) -> str:

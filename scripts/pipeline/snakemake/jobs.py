@@ -75,6 +75,10 @@ class Jobs:
         """Fingerprint of how labels are changed."""
         return self.code("inject_noise", [parts.module_name("noise", kind)])
 
+    def noise_code_among(self, kind: str) -> str:
+        """Fingerprint of how labels of some points are changed."""
+        return self.code("inject_noise_among", [parts.module_name("noise", kind)])
+
     @kept
     def data_identity(self, *names: str) -> str:
         """What prepared arrays must contain, by checksum, however they came about."""
@@ -108,9 +112,15 @@ class Jobs:
     def labels_identity(self, training: str, noise: str) -> str:
         """What labels depend on."""
         setup = self.config.setup(training)
-        kind = setup.label_noise.kind
-        code = self.noise_code(kind)
-        return f"{self.data_identity(setup.dataset)} {code} {kind}~{setup.label_noise.seed} {noise} %"
+        kind, seed, data = (
+            setup.label_noise.kind,
+            setup.label_noise.seed,
+            self.data_identity(setup.dataset),
+        )
+        points = self._catalogue.noise_among(training, int(noise))
+        if points is None:
+            return f"{data} {self.noise_code(kind)} {kind}~{seed} {noise} %"
+        return f"{data} {self.noise_code_among(kind)} {kind}~{seed} {noise} % of {points}"
 
     @kept
     def training_settings(self, training: str) -> str:
