@@ -67,15 +67,14 @@ function css(name) {
 }
 
 function scaleOf(axis, scale) {
-  const found = { type: scale, reverse: axis.reverse };
+  const found = { type: scale, reverse: axis.reverse, nice: false, padding: 12 };
   if (scale !== "log") found.zero = false;
   if (scale === "symlog") found.constant = axis.constant ?? 1;
-  if (scale !== "log") found.nice = !axis.ticks;
   return found;
 }
 
 function axisOf(axis, scale, values) {
-  const found = { title: axis.label || null, labelOverlap: true, tickCount: 6 };
+  const found = { title: axis.label || null, labelOverlap: "greedy", tickCount: 6 };
   if (axis.ticks) {
     found.values = axis.ticks.map(([at]) => at);
     found.labelExpr = `${JSON.stringify(Object.fromEntries(axis.ticks))}[datum.value]`;
@@ -87,10 +86,20 @@ function axisOf(axis, scale, values) {
     + "format(datum.value, '.2~e') : format(datum.value, ',.6~f')";
   const places = [...new Set(values)];
   if (scale === "symlog") found.values = decades(places);
-  else if (scale === "log" && places.length <= 14 && places.every(Number.isInteger)) {
-    found.values = places;
+  else if (scale === "log" && places.length) {
+    const few = places.length <= 14 && places.every(Number.isInteger);
+    found.values = few ? places.sort((one, other) => one - other) : logTicks(Math.min(...places), Math.max(...places));
   }
   return found;
+}
+
+/** Places with numbers on a logarithmic axis: the more in a decade, the fewer decades there are. */
+function logTicks(least, most) {
+  const digits = [[1000, [1]], [6, [1, 2, 5]], [2.5, [1, 1.5, 2, 3, 4, 5, 7]]].find(([span]) => most > span * least)?.[1];
+  if (!digits) return undefined;
+  const powers = [];
+  for (let power = Math.floor(Math.log10(least)); power <= Math.ceil(Math.log10(most)); power += 1) powers.push(power);
+  return powers.flatMap((power) => digits.map((digit) => Number(`${digit}e${power}`)));
 }
 
 /** 0 and powers of ten up to the largest value, for axes that Vega puts evenly spaced ticks on. */
@@ -113,10 +122,10 @@ function chart(panel, scales, ranges, height) {
   const rows = rowsOf(panel, scales.x, scales.y);
   const values = (name) => rows.map((row) => row[name]).filter((value) => value !== null);
   const x = { field: "x", type: "quantitative", scale: scaleOf(panel.x, scales.x), axis: axisOf(panel.x, scales.x, values("x")) };
-  const y = { field: "y", type: "quantitative", scale: scaleOf(panel.y, scales.y), axis: axisOf(panel.y, scales.y, values("y")) };
+  const y = { field: "y", type: "quantitative", scale: scaleOf(panel.y, scales.y), axis: axisOf(panel.y, scales.y, ["y", "low", "high"].flatMap(values)) };
   const layers = [...cells(panel, scales, x, y), ...rules(panel, scales)];
   if (ranges) layers.push(...spreads(panel, x, y));
-  layers.push(...curves(panel, x, y), marks(panel, x, y));
+  if (rows.length) layers.push(...curves(panel, x, y), ...marks(panel, x, y));
   return {
     $schema: "https://vega.github.io/schema/vega-lite/v6.json",
     description: `${panel.title || "Panel"}: ${panel.y.label || "values"} against ${panel.x.label || "x"}`,
@@ -126,32 +135,36 @@ function chart(panel, scales, ranges, height) {
 }
 
 function curves(panel, x, y) {
-  const flags = [[false, []], [true, [5, 3]]];
-  const isLine = panel.series.map((series) => series.line);
-  return flags.flatMap(([dashed, dash]) => {
-    const ids = panel.series.flatMap((series, id) => (isLine[id] && series.dashed === dashed ? [id] : []));
+  const kinds = [[false, true], [true, true], [false, false], [true, false]];
+  return kinds.flatMap(([dashed, faint]) => {
+    const ids = panel.series.flatMap((series, id) =>
+      (series.line && series.dashed === dashed && Boolean(series.faint) === faint ? [id] : []));
     if (!ids.length) return [];
     return [{
       transform: [{ filter: { field: "id", oneOf: ids } }, { filter: "datum.y !== null" }],
-      mark: { type: "line", strokeDash: dash, strokeWidth: 1.8, aria: false },
+      mark: { type: "line", strokeDash: dashed ? [5, 3] : [], strokeWidth: faint ? 0.9 : 1.8, opacity: faint ? 0.6 : 1, aria: false },
       encoding: { x, y, detail: { field: "id" }, order: { field: "order" }, color: literal("color") },
     }];
   });
 }
 
+/** Points, and around each an invisible place that is large enough for a finger. */
 function marks(panel, x, y) {
   const bare = panel.series.flatMap((series, id) => (series.marker ? [] : [id]));
-  const size = { condition: [{ param: "near", empty: false, value: 130 },
-    { test: { field: "id", oneOf: bare }, value: 6 }], value: 42 };
-  return {
-    transform: [{ filter: "datum.y !== null" }],
-    params: [{ name: "near", select: { type: "point", on: "pointerover", nearest: true, clear: "pointerout" } }],
+  const size = { condition: { test: { field: "id", oneOf: bare }, value: 6 }, value: 42 };
+  const there = [{ filter: "datum.y !== null" }];
+  return [{
+    transform: there,
+    mark: { type: "point", filled: true, size: 300, opacity: 0, aria: false },
+    encoding: { x, y, tooltip: tooltip(panel) },
+  }, {
+    transform: there,
     mark: { type: "point", filled: true, strokeWidth: 1.4, opacity: 1 },
     encoding: {
       x, y, size, stroke: literal("color"), fill: literal("fill"), shape: { field: "shape", type: "nominal", scale: null },
       description: { field: "text" }, tooltip: tooltip(panel),
     },
-  };
+  }];
 }
 
 /** Bands behind curves, and bars through points. */

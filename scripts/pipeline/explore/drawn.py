@@ -3,9 +3,10 @@
 So a page has the numbers that are drawn and no others, whichever figure a room has drawn.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -46,7 +47,7 @@ class Axis:
 class Series:
     """A curve or points. ``low`` and ``high`` are the ends of a band or of error bars.
 
-    ``hollow`` says which marks are hollow.
+    ``hollow`` says which marks are hollow, and ``faint`` that the curve is drawn behind others.
     """
 
     label: str
@@ -59,6 +60,7 @@ class Series:
     low: Numbers | None = None
     high: Numbers | None = None
     bars: bool = False
+    faint: bool = False
     hollow: list[bool] | None = None
 
 
@@ -133,8 +135,12 @@ def _named_ticks(axis: DrawnAxis) -> list[tuple[float, str]] | None:
 
 
 def _says_more(at: float, text: str) -> bool:
+    """Whether a text is another number than ``at``, or none: 25k and 10^4 are numbers."""
+    number = re.sub(
+        r"^(-?)10\^(-?\d+)$", r"\g<1>1e\2", text.replace("\N{MINUS SIGN}", "-").replace("k", "e3")
+    )
     try:
-        return not np.isclose(float(text.replace("−", "-")), at, rtol=1e-3)
+        return not np.isclose(float(number.replace(",", "")), at, rtol=1e-3)
     except ValueError:
         return True
 
@@ -151,34 +157,54 @@ class _Names:
 
     def of(self, artist: Artist, color: str, marker: str = "", dashed: bool | None = None) -> str:
         """The artist's own label, or that of the entries that look like it, the nearest legend first."""
+        axes = getattr(artist, "axes", None)
+        legends = (self._of_axes.get(id(axes), []), self._shared, self._all)
         own = str(artist.get_label())
         if own and not own.startswith("_"):
-            return plain(own)
-        axes = getattr(artist, "axes", None)
-        for entries in (self._of_axes.get(id(axes), []), self._shared, self._all):
+            return self._in_full(plain(own), legends)
+        for entries in legends:
             alike = _alike(entries, color, marker, dashed)
             if alike:
                 return ", ".join(dict.fromkeys(alike))
         return ""
 
+    @staticmethod
+    def _in_full(own: str, legends: Iterable[list["_Entry"]]) -> str:
+        for entry in (one for entries in legends for one in entries):
+            if entry.title and entry.text == f"{entry.title} {own}":
+                return entry.text
+        return own
 
-def _entries(legend: Legend | None) -> list[tuple[Artist, str]]:
+
+class _Entry(NamedTuple):
+    """A line of a legend. A number is told with the ``title`` of its legend."""
+
+    handle: Artist | None
+    text: str
+    title: str
+
+
+def _entries(legend: Legend | None) -> list[_Entry]:
     if legend is None:
         return []
-    texts = [plain(text.get_text()) for text in legend.get_texts()]
-    return list(zip(legend.legend_handles, texts, strict=False))
+    title = plain(legend.get_title().get_text()).partition(" (")[0]
+    found = []
+    for handle, drawn in zip(legend.legend_handles, legend.get_texts(), strict=False):
+        text = plain(drawn.get_text())
+        counted = title if text[:1].isdigit() else ""
+        found.append(_Entry(handle, f"{counted} {text}".strip(), counted))
+    return found
 
 
-def _alike(
-    entries: Sequence[tuple[Artist, str]], color: str, marker: str, dashed: bool | None
-) -> list[str]:
-    """Texts of the entries of the same colour; of those with the same mark and stroke if there are any."""
-    same = [(handle, text) for handle, text in entries if _color(handle) == color]
+def _alike(entries: Sequence[_Entry], color: str, marker: str, dashed: bool | None) -> list[str]:
+    """Texts of the entries of the same colour, of those with the same mark and stroke first."""
+    same = [(handle, text) for handle, text, _ in entries if _color(handle) == color]
     lines = [(handle, text) for handle, text in same if isinstance(handle, Line2D)]
     exact = [text for line, text in lines if _marker(line) == marker and _dashed(line) is dashed]
     marked = [text for line, text in lines if _marker(line) == marker]
     stroked = [text for line, text in lines if not marker and _dashed(line) is dashed]
-    return exact or marked or stroked[:1] or [text for _, text in same][:1]
+    filled = [text for handle, text in same if not isinstance(handle, Line2D)]
+    return exact or marked or stroked[:1] or filled[:1] or ([] if marker else [t for _, t in same][:1])
 
 
 def _color(artist: Any) -> str:
@@ -226,7 +252,8 @@ def _add_line(panel: Panel, axes: Axes, line: Line2D, names: _Names) -> None:
     label = names.of(line, color, marker, dashed)
     x, y = _numbers(line.get_xdata()), _numbers(line.get_ydata())
     if not (in_x and in_y):
-        panel.rules += [("x" if in_x else "y", at, label) for at in _places(x if in_x else y)]
+        own = label if label == plain(str(line.get_label())) else ""
+        panel.rules += [("x" if in_x else "y", at, own) for at in _places(x if in_x else y)]
         return
     if len(x) == 2 and _stroked(line) and not marker and _crosses(axes, x, y):
         return
@@ -235,6 +262,7 @@ def _add_line(panel: Panel, axes: Axes, line: Line2D, names: _Names) -> None:
         return
     series = Series(label, color, marker, _stroked(line) and len(x) > 1, dashed, x, y)
     series.hollow = [hollow] * len(x)
+    series.faint = series.line and ((line.get_alpha() or 1) < 0.8 or line.get_linewidth() < 1)
     _add_series(panel, series)
 
 
@@ -310,7 +338,7 @@ def _add_band(panel: Panel, color: str, vertices: Any, label: str) -> None:
     high = vertices[count + 2 : 2 * count + 2][::-1, 1]
     low, high = np.minimum(low, high), np.maximum(low, high)
     ends = dict(zip(x.tolist(), zip(low.tolist(), high.tolist(), strict=True), strict=True))
-    for series in panel.series:
+    for series in sorted(panel.series, key=lambda one: one.marker == ""):
         free = series.line and series.low is None
         if free and series.color == color and _encloses(ends, series):
             series.low = _numbers([ends.get(at, (np.nan, np.nan))[0] for at in series.x])
@@ -346,12 +374,12 @@ def _add_error_bars(panel: Panel, color: str, segments: Iterable[Any]) -> None:
 
 def _map(mesh: QuadMesh) -> Iterator[Boxes]:
     """The cells of a map with numbers, if they are not too many."""
-    values = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    values: Any = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
     corners = np.asarray(mesh.get_coordinates())
     if values.size > MOST_CELLS:
         return
     rows, columns = corners.shape[0] - 1, corners.shape[1] - 1
-    cells = []
+    cells: list[list[float | None]] = []
     for (row, column), value in np.ndenumerate(values.reshape(rows, columns)):
         (left, low), (right, high) = corners[row, column], corners[row + 1, column + 1]
         if np.isfinite(value):
@@ -397,10 +425,7 @@ def _complete_labels(found: Sequence[Panel]) -> None:
 def _row(panel: Panel, series: Series) -> str:
     """The name of the only row that all points of a series are on, if rows have names."""
     rows = {
-        text
-        for y in series.y
-        for at, text in panel.y.ticks or ()
-        if y is not None and abs(at - y) < 0.5
+        text for y in series.y for at, text in panel.y.ticks or () if y is not None and abs(at - y) < 0.5
     }
     return rows.pop() if len(rows) == 1 else ""
 

@@ -5,6 +5,7 @@ import importlib
 import io
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,8 @@ def gather(about: Mapping[str, Any], claims: pd.DataFrame) -> Shown:
     """Draw one figure once more, and read off what it shows.
 
     ``about`` has ``module``, ``context``, ``table`` and ``facts`` (paths), ``name``, ``scale`` and
-    ``source``; ``claims`` are those of its scale. Raises :class:`CommandError` where the figure cannot be
-    drawn from its files.
+    ``source``; ``claims`` are those of its scale. Raises :class:`CommandError` where the figure cannot
+    be drawn from its files.
     """
     context = json.loads(about["context"])
     tables = {Path(path).stem: pd.read_csv(path) for path in about["tables"]}
@@ -45,7 +46,7 @@ def gather(about: Mapping[str, Any], claims: pd.DataFrame) -> Shown:
         ) from error
     picture = as_picture(figure)
     data = {
-        "paper": context["paper"],
+        "paper": re.sub("^none[;:] ", "In no paper: ", context["paper"]),
         "caption": plain(context["caption"]),
         "notes": notes(figure),
         "panels": [dataclasses.asdict(panel) for panel in panels(figure)],

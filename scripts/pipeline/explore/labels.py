@@ -3,8 +3,8 @@
 import re
 
 _SIGNS = {
-    r"\times": "×",
-    r"\sigma": "σ",
+    r"\times": "×",  # noqa: RUF001
+    r"\sigma": "σ",  # noqa: RUF001
     r"\eta": "η",
     r"\tau": "τ",
     r"\top": "ᵀ",
@@ -46,4 +46,4 @@ def _without_tex(formula: str) -> str:
     formula = re.sub(rf"\\sqrt{_GROUP}", r"√\1", formula)
     for sign, letter in sorted(_SIGNS.items(), key=lambda pair: -len(pair[0])):
         formula = formula.replace(sign, letter)
-    return re.sub(_GROUP, r"\1", formula)
+    return re.sub(_GROUP, r"\1", formula).replace("^*", "*")

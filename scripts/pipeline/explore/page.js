@@ -52,7 +52,7 @@ function swatch(series) {
   const dash = series.dashed ? 'stroke-dasharray="4 3"' : "";
   const line = series.line ? `<line x1="0" y1="7" x2="24" y2="7" stroke="${color}" stroke-width="2" ${dash}/>` : "";
   const mark = series.marker ? `<circle cx="12" cy="7" r="3.5" fill="${color}"/>` : "";
-  const made = make("span", { className: "swatch", "aria-hidden": "true" });
+  const made = make("span", { className: "swatch", ariaHidden: "true" });
   made.innerHTML = `<svg width="24" height="14">${line || mark ? line + mark : `<rect width="24" height="14" fill="${color}" opacity=".3"/>`}</svg>`;
   return made;
 }
@@ -388,6 +388,7 @@ function showView() {
   for (const view of VIEWS) {
     const chosen = view === state.view;
     el(`view-${view}`).hidden = !chosen;
+    if (!chosen) el(`view-${view}`).replaceChildren();
     el(`tab-${view}`).setAttribute("aria-selected", String(chosen));
     el(`tab-${view}`).tabIndex = chosen ? 0 : -1;
   }

@@ -26,7 +26,7 @@ _LIBRARY = "globalThis.vegaEmbed = vegaEmbed;"
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure at one scale: what the list of figures says of it, all of its data, its picture (WebP)."""
+    """A figure at one scale: what the list says of it, all of its data, its picture (WebP)."""
 
     name: str
     scale: str
@@ -58,7 +58,7 @@ def page(figures: Sequence[Shown], parts: Mapping[str, str]) -> str:
 
 
 def library() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script. Raises :class:`CommandError` where they are missing."""
+    """Vega, Vega-Lite and Vega-Embed as one script. Raises :class:`CommandError` without them."""
     try:
         import vl_convert
     except ImportError:
