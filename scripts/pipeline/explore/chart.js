@@ -73,13 +73,15 @@ function scaleOf(axis, scale) {
   return found;
 }
 
-function axisOf(axis, scale, values) {
+function axisOf(axis, scale, values, flat) {
   const found = { title: axis.label || null, labelOverlap: "greedy", tickCount: 6 };
   if (axis.ticks) {
     found.values = axis.ticks.map(([at]) => at);
     found.labelExpr = `${JSON.stringify(Object.fromEntries(axis.ticks))}[datum.value]`;
     found.labelLimit = 170;
     found.labelOverlap = false;
+    delete found.tickCount;
+    if (flat && crowded(axis)) Object.assign(found, { labelAngle: -60, labelAlign: "right" });
     return found;
   }
   found.labelExpr = "abs(datum.value) >= 1e6 || (datum.value != 0 && abs(datum.value) < 1e-3) ? "
@@ -91,6 +93,11 @@ function axisOf(axis, scale, values) {
     found.values = few ? places.sort((one, other) => one - other) : logTicks(Math.min(...places), Math.max(...places));
   }
   return found;
+}
+
+/** Whether the names of ticks need to stand at an angle. */
+function crowded(axis) {
+  return (axis.ticks || []).map(([, text]) => text).join("").length > 45;
 }
 
 /** Places with numbers on a logarithmic axis: the more in a decade, the fewer decades there are. */
@@ -112,7 +119,7 @@ function decades(values) {
 function tooltip(panel) {
   return [
     { field: "series", title: "series" }, { field: "xText", title: panel.x.label || "x" },
-    { field: "yText", title: panel.y.label || "y" }, { field: "range", title: panel.rangeTitle || "range" },
+    { field: "yText", title: panel.y.label || "y" }, { field: "range", title: panel.rangeTitle || "band or bar" },
     ...(panel.moreTitle ? [{ field: "more", title: panel.moreTitle }] : []),
   ];
 }
@@ -121,8 +128,8 @@ function tooltip(panel) {
 function chart(panel, scales, ranges, height) {
   const rows = rowsOf(panel, scales.x, scales.y);
   const values = (name) => rows.map((row) => row[name]).filter((value) => value !== null);
-  const x = { field: "x", type: "quantitative", scale: scaleOf(panel.x, scales.x), axis: axisOf(panel.x, scales.x, values("x")) };
-  const y = { field: "y", type: "quantitative", scale: scaleOf(panel.y, scales.y), axis: axisOf(panel.y, scales.y, ["y", "low", "high"].flatMap(values)) };
+  const x = { field: "x", type: "quantitative", scale: scaleOf(panel.x, scales.x), axis: axisOf(panel.x, scales.x, values("x"), true) };
+  const y = { field: "y", type: "quantitative", scale: scaleOf(panel.y, scales.y), axis: axisOf(panel.y, scales.y, ["y", "low", "high"].flatMap(values), false) };
   const layers = [...cells(panel, scales, x, y), ...rules(panel, scales)];
   if (ranges) layers.push(...spreads(panel, x, y));
   if (rows.length) layers.push(...curves(panel, x, y), ...marks(panel, x, y));
@@ -169,7 +176,7 @@ function marks(panel, x, y) {
 
 /** Bands behind curves, and bars through points. */
 function spreads(panel, x, y) {
-  const ids = (bars) => panel.series.flatMap((series, id) => (series.high && Boolean(series.bars) === bars ? [id] : []));
+  const ids = (bars) => panel.series.flatMap((series, id) => (series.high?.some((end) => end !== null) && Boolean(series.bars) === bars ? [id] : []));
   const ends = { y: { ...y, field: "low" }, y2: { field: "high" } };
   const of = (bars, mark) => (ids(bars).length ? [{
     transform: [{ filter: { field: "id", oneOf: ids(bars) } }, { filter: "datum.low !== null && datum.high !== null" }],

@@ -4,7 +4,7 @@ So a page has the numbers that are drawn and no others, whichever figure a room 
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ from matplotlib.ticker import FixedFormatter, FuncFormatter
 from pipeline.explore.labels import plain
 
 MOST_CELLS = 2_000
-"""Of a map; larger ones are left to the picture."""
+"""Of a map; panels with larger ones are left to the picture."""
 
 Numbers = list[float | None]
 
@@ -70,7 +70,7 @@ class Boxes:
 
     label: str
     color: str
-    cells: list[list[float | None]]
+    cells: list[list[float]]
     log: bool = False
 
 
@@ -96,12 +96,23 @@ def panels(figure: Figure) -> list[Panel]:
     found = [_panel(axes, names) for axes in shown]
     _complete_labels(found)
     _complete_axes(shown, found)
-    return [panel for panel in found if panel.series or panel.boxes]
+    return [
+        panel
+        for axes, panel in zip(shown, found, strict=True)
+        if (panel.series or panel.boxes) and not _large_map(axes)
+    ]
+
+
+def _large_map(axes: Axes) -> bool:
+    meshes = (one for one in axes.collections if isinstance(one, QuadMesh))
+    return any(np.ma.asarray(mesh.get_array()).size > MOST_CELLS for mesh in meshes)
 
 
 def notes(figure: Figure) -> list[str]:
     """Small texts outside of the panels: scale, seeds, what bands and hollow marks are."""
-    return [text for one in figure.texts if (text := plain(one.get_text()))]
+    left_out = f"Maps of more than {MOST_CELLS:,} cells are in the picture alone."
+    texts = [text for one in figure.texts if (text := plain(one.get_text()))]
+    return [*texts, *([left_out] if any(map(_large_map, figure.axes)) else [])]
 
 
 def _panel(axes: Axes, names: "_Names") -> Panel:
@@ -208,19 +219,15 @@ def _alike(entries: Sequence[_Entry], color: str, marker: str, dashed: bool | No
 
 
 def _color(artist: Any) -> str:
+    """Of a line, or the first of a shape's that can be seen: its face, or else its edge."""
     if isinstance(artist, Line2D):
-        color = artist.get_color()
-        if _marker(artist) and not _stroked(artist):
-            edge = artist.get_markeredgecolor()
-            color = edge if isinstance(edge, str) and edge == "auto" else edge or color
-        return _hex(color)
-    faces = artist.get_facecolor() if hasattr(artist, "get_facecolor") else "none"
-    faces = np.atleast_2d(faces) if not isinstance(faces, str) else faces
-    if len(faces) == 0 and hasattr(artist, "get_edgecolor"):
-        faces = np.atleast_2d(artist.get_edgecolor())
-    if len(faces) == 0 and hasattr(artist, "get_color"):
-        faces = artist.get_color()
-    return _hex(faces[0] if not isinstance(faces, str) and len(faces) else faces)
+        marks = _marker(artist) and not _stroked(artist)
+        return _hex(artist.get_markeredgecolor() if marks else artist.get_color())
+    for getter in ("get_facecolor", "get_edgecolor", "get_color"):
+        for color in mpl.colors.to_rgba_array(getattr(artist, getter, list)()):
+            if color[3] > 0 and _hex(color) != _WHITE:
+                return _hex(color)
+    return _hex(None)
 
 
 def _hex(color: Any) -> str:
@@ -313,7 +320,8 @@ def _marks_on_a_curve(
 
 def _add_collection(panel: Panel, axes: Axes, collection: Artist, names: _Names) -> None:
     if isinstance(collection, QuadMesh):
-        panel.boxes += _map(collection)
+        if not _large_map(axes):
+            panel.boxes.append(_map(collection))
     elif isinstance(collection, PathCollection):
         color = _color(collection)
         x, y = np.ma.filled(collection.get_offsets(), np.nan).T
@@ -372,28 +380,26 @@ def _add_error_bars(panel: Panel, color: str, segments: Iterable[Any]) -> None:
                     series.low[place], series.high[place], series.bars = low, high, True
 
 
-def _map(mesh: QuadMesh) -> Iterator[Boxes]:
-    """The cells of a map with numbers, if they are not too many."""
-    values: Any = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+def _map(mesh: QuadMesh) -> Boxes:
+    """The cells of a map that have numbers."""
     corners = np.asarray(mesh.get_coordinates())
-    if values.size > MOST_CELLS:
-        return
-    rows, columns = corners.shape[0] - 1, corners.shape[1] - 1
-    cells: list[list[float | None]] = []
-    for (row, column), value in np.ndenumerate(values.reshape(rows, columns)):
+    shape = corners.shape[0] - 1, corners.shape[1] - 1
+    values: Any = np.ma.filled(np.ma.asarray(mesh.get_array(), float), np.nan)
+    cells: list[list[float]] = []
+    for (row, column), value in np.ndenumerate(values.reshape(shape)):
         (left, low), (right, high) = corners[row, column], corners[row + 1, column + 1]
         if np.isfinite(value):
             cells.append([float(left), float(right), float(low), float(high), float(value)])
-    yield Boxes("", "", cells, isinstance(mesh.norm, LogNorm))
+    return Boxes("", "", cells, isinstance(mesh.norm, LogNorm))
 
 
 def _bars(container: BarContainer, names: _Names, axes: Axes) -> Boxes:
     rectangles = [patch for patch in container.patches if isinstance(patch, Rectangle)]
     color = _color(rectangles[0]) if rectangles else ""
     own = str(container.get_label())
-    label = plain(own) if own and not own.startswith("_") else names.of(rectangles[0], color)
+    label = plain(own) if own and not own.startswith("_") else names.of(rectangles[0], color, "bar")
     edges = [(one.get_x(), one.get_width(), one.get_y(), one.get_height()) for one in rectangles]
-    cells: list[list[float | None]] = [
+    cells: list[list[float]] = [
         [float(x), float(x + width), float(y), float(y + height), float(width)]
         for x, width, y, height in edges
     ]
@@ -410,7 +416,10 @@ def _complete_labels(found: Sequence[Panel]) -> None:
     """Name curves without a label by their row, or like those of their looks in another panel."""
     for panel in found:
         for series in panel.series:
-            series.label = series.label or _row(panel, series)
+            series.label = series.label or _row(panel, series.y)
+        for boxes in panel.boxes if panel.y.ticks else ():
+            middles = [(low + high) / 2 for _, _, low, high, _ in boxes.cells]
+            boxes.label = boxes.label or _row(panel, middles)
     known = {
         (series.color, series.marker): series.label
         for panel in found
@@ -422,22 +431,54 @@ def _complete_labels(found: Sequence[Panel]) -> None:
             series.label = series.label or known.get((series.color, series.marker), "")
 
 
-def _row(panel: Panel, series: Series) -> str:
+def _row(panel: Panel, places: Iterable[float | None]) -> str:
     """The name of the only row that all points of a series are on, if rows have names."""
     rows = {
-        text for y in series.y for at, text in panel.y.ticks or () if y is not None and abs(at - y) < 0.5
+        text for y in places for at, text in panel.y.ticks or () if y is not None and abs(at - y) < 0.5
     }
     return rows.pop() if len(rows) == 1 else ""
 
 
 def _complete_axes(shown: Sequence[Axes], found: Sequence[Panel]) -> None:
-    """Name axes that bear no label because a panel below or to the left has it."""
-    places = [axes.get_subplotspec() for axes in shown]
-    for panel, place in zip(found, places, strict=True):
-        for other, there in zip(found, places, strict=True):
-            if place is None or there is None or place.get_gridspec() is not there.get_gridspec():
-                continue
-            if place.colspan == there.colspan and there.rowspan.start > place.rowspan.start:
-                panel.x.label = panel.x.label or other.x.label
-            if place.rowspan == there.rowspan and there.colspan.start < place.colspan.start:
-                panel.y.label = panel.y.label or other.y.label
+    """Name axes whose label and ticks only a panel beside them has: the nearest below or to the left."""
+    for axes, panel in zip(shown, found, strict=True):
+        for other, there in _others(axes, shown, found):
+            if _below(axes, other) and not _labels_shown(axes.xaxis):
+                panel.x.label = panel.x.label or there.x.label
+            shared = axes.get_shared_y_axes().joined(axes, other)
+            if _left(axes, other) and (shared or not _labels_shown(axes.yaxis)):
+                panel.y.label = panel.y.label or there.y.label
+                panel.y.ticks = panel.y.ticks or there.y.ticks
+
+
+def _others(axes: Axes, shown: Sequence[Axes], found: Sequence[Panel]) -> list[tuple[Axes, Panel]]:
+    """The other panels of its grid, the nearest first."""
+    own = axes.get_subplotspec()
+    pairs = []
+    for other, panel in zip(shown, found, strict=True):
+        place = other.get_subplotspec()
+        if own and place and other is not axes and own.get_gridspec() is place.get_gridspec():
+            away = abs(place.rowspan.start - own.rowspan.start)
+            away += abs(place.colspan.start - own.colspan.start)
+            pairs.append((away, other, panel))
+    pairs.sort(key=lambda pair: pair[0])
+    return [(other, panel) for _, other, panel in pairs]
+
+
+def _below(axes: Axes, other: Axes) -> bool:
+    own, place = axes.get_subplotspec(), other.get_subplotspec()
+    return bool(
+        own and place and place.colspan == own.colspan and place.rowspan.start > own.rowspan.start
+    )
+
+
+def _left(axes: Axes, other: Axes) -> bool:
+    own, place = axes.get_subplotspec(), other.get_subplotspec()
+    return bool(
+        own and place and place.rowspan == own.rowspan and place.colspan.start < own.colspan.start
+    )
+
+
+def _labels_shown(axis: DrawnAxis) -> bool:
+    """Whether the ticks have their texts below them."""
+    return any(tick.label1.get_visible() for tick in axis.get_major_ticks())

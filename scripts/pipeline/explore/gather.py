@@ -22,7 +22,7 @@ from pipeline.explore.page import Shown
 from pipeline.explore.runs import as_page_table
 from pipeline.jobs.command import CommandError
 
-_DOTS = 150
+_DOTS = 140
 """Per inch of the picture."""
 
 
@@ -67,7 +67,7 @@ def as_picture(figure: Figure) -> bytes:
     buffer, small = io.BytesIO(), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=_DOTS, metadata={"Software": None})
     with Image.open(buffer) as picture:
-        picture.convert("RGB").save(small, format="WEBP", quality=75, method=6)
+        picture.convert("RGB").save(small, format="WEBP", quality=72, method=6)
     return small.getvalue()
 
 

@@ -151,7 +151,7 @@ function drawPanels() {
   const plots = visiblePanels().map((panel) => {
     const scales = Object.fromEntries(["x", "y"].map((axis) => [axis, chosenScale(drawn[axis], panel[axis])]));
     const rows = panel.y.ticks ? panel.y.ticks.length : 0;
-    return plot(panel, scales, drawn.ranges, Math.max(270, 20 * rows + 60));
+    return plot(panel, scales, drawn.ranges, Math.max(270, 20 * rows + 60) + (crowded(panel.x) ? 110 : 0));
   });
   where.replaceChildren(...plots.map((one) => one.figure));
   plots.forEach((one) => one.draw());
@@ -246,7 +246,7 @@ function drawRuns() {
   const where = el("view-runs").querySelector(".panels");
   const panel = runsPanel();
   const scales = { x: panel.x.ticks ? "linear" : xScaleOfRuns(), y: runs.yScale };
-  const one = plot(panel, scales, runs.means, 430);
+  const one = plot(panel, scales, runs.means, crowded(panel.x) ? 540 : 430);
   where.replaceChildren(legend(panel), panel.series.length ? one.figure : make("p", { textContent: "Nothing is chosen." }));
   if (panel.series.length) one.draw();
 }

@@ -129,8 +129,8 @@ def _page_of(file: str) -> str:
 def _sources(app: Sphinx) -> set[str]:
     """Files that pages of this build link to."""
     if not hasattr(app, "linked_sources"):
-        app.linked_sources = set()  # type: ignore[attr-defined]
-    found: set[str] = app.linked_sources  # type: ignore[attr-defined]
+        app.linked_sources = set()
+    found: set[str] = app.linked_sources
     return found
 
 
