@@ -442,13 +442,14 @@ def _row(panel: Panel, places: Iterable[float | None]) -> str:
 def _complete_axes(shown: Sequence[Axes], found: Sequence[Panel]) -> None:
     """Name axes whose label and ticks only a panel beside them has: the nearest below or to the left."""
     for axes, panel in zip(shown, found, strict=True):
-        for other, there in _others(axes, shown, found):
-            if _below(axes, other) and not _labels_shown(axes.xaxis):
-                panel.x.label = panel.x.label or there.x.label
-            shared = axes.get_shared_y_axes().joined(axes, other)
-            if _left(axes, other) and (shared or not _labels_shown(axes.yaxis)):
-                panel.y.label = panel.y.label or there.y.label
-                panel.y.ticks = panel.y.ticks or there.y.ticks
+        others = _others(axes, shown, found)
+        below = next((there for other, there in others if _below(axes, other)), None)
+        left = next(((other, there) for other, there in others if _left(axes, other)), None)
+        if below and not _labels_shown(axes.xaxis):
+            panel.x.label = panel.x.label or below.x.label
+        if left and (axes.get_shared_y_axes().joined(axes, left[0]) or not _labels_shown(axes.yaxis)):
+            panel.y.label = panel.y.label or left[1].y.label
+            panel.y.ticks = panel.y.ticks or left[1].y.ticks
 
 
 def _others(axes: Axes, shown: Sequence[Axes], found: Sequence[Panel]) -> list[tuple[Axes, Panel]]:
