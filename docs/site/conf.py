@@ -19,7 +19,18 @@ extensions = [
 ]
 root_doc = "README"
 include_patterns = ["README.md", "CHANGELOG.md", "docs/*.md", "docs/site/*.rst"]
-exclude_patterns = [".*", "build", "results", "figures", "logs", "scripts", "site", "tests", "envs", "benchmarks"]
+exclude_patterns = [
+    ".*",
+    "build",
+    "results",
+    "figures",
+    "logs",
+    "scripts",
+    "site",
+    "tests",
+    "envs",
+    "benchmarks",
+]
 
 myst_heading_anchors = 4  # as on GitHub
 autodoc_member_order = "bysource"
