@@ -47,11 +47,19 @@ function readable(name) {
   return String(name).replace(/^c_/, "C_").replace(/^log10_c_/, "log10 C_").replace(/(?<!C)_/g, " ").replaceAll("~", " ");
 }
 
+const OUTLINES = {
+  circle: '<circle cx="12" cy="7" r="3.6"/>', square: '<rect x="8.6" y="3.6" width="6.8" height="6.8"/>',
+  diamond: '<path d="M12 2.4 16 7 12 11.6 8 7z"/>', "triangle-up": '<path d="M12 2.6 16.4 10.6H7.6z"/>',
+  "triangle-down": '<path d="M12 11.4 16.4 3.4H7.6z"/>', "triangle-left": '<path d="M7.6 7 15.6 2.6v8.8z"/>',
+  "triangle-right": '<path d="M16.4 7 8.4 2.6v8.8z"/>', cross: '<path d="M11 3h2v3h3v2h-3v3h-2V8H8V6h3z"/>',
+};
+
+/** What a series looks like: stroke and mark, or a filled place for bands and bars. */
 function swatch(series) {
   const color = visible(series.color);
   const dash = series.dashed ? 'stroke-dasharray="4 3"' : "";
-  const line = series.line ? `<line x1="0" y1="7" x2="24" y2="7" stroke="${color}" stroke-width="2" ${dash}/>` : "";
-  const mark = series.marker ? `<circle cx="12" cy="7" r="3.5" fill="${color}"/>` : "";
+  const line = series.line ? `<path d="M0 7h24" stroke="${color}" stroke-width="2" ${dash}/>` : "";
+  const mark = series.marker ? `<g fill="${color}">${OUTLINES[shape(series.marker)] ?? OUTLINES.circle}</g>` : "";
   const made = make("span", { className: "swatch", ariaHidden: "true" });
   made.innerHTML = `<svg width="24" height="14">${line || mark ? line + mark : `<rect width="24" height="14" fill="${color}" opacity=".3"/>`}</svg>`;
   return made;
@@ -252,8 +260,8 @@ function drawRuns() {
 }
 
 function legend(panel) {
-  const shownOnce = new Map(panel.series.map((series) => [series.label, series]));
-  return make("div", { className: "choices", id: "legend" }, ...[...shownOnce].map(([label, series]) => make("span", {}, swatch(series), ` ${label}`)));
+  const shownOnce = new Map([...panel.series].reverse().map((series) => [series.label, series]));
+  return make("div", { className: "choices", id: "legend" }, ...[...shownOnce].reverse().map(([label, series]) => make("span", {}, swatch(series), ` ${label}`)));
 }
 
 /** The rows that are chosen, as the panel that the chart draws. */
@@ -263,10 +271,10 @@ function runsPanel() {
   const at = (value) => (names ? names.indexOf(value) : value);
   const ticks = names ? names.map((name, number) => [number, readable(name)]) : null;
   const quantities = whole.quantities.filter((name) => runs.quantities.has(name));
-  const curves = (runs.by ? distinct(runs.by) : [null]).flatMap((value) => quantities.map((quantity) => ({ value, quantity })));
-  const series = curves.flatMap(({ value, quantity }, number) => {
+  const curves = (runs.by ? distinct(runs.by) : [null]).flatMap((value, group) => quantities.map((quantity, kind) => ({ value, quantity, group, kind })));
+  const series = curves.flatMap(({ value, quantity, group, kind }) => {
     const label = [quantities.length > 1 || value === null ? readable(quantity) : "", value === null ? "" : `${readable(runs.by)} ${readable(value)}`].filter(Boolean).join(", ");
-    const look = { label, color: COLORS[number % COLORS.length], marker: MARKERS[number % MARKERS.length], dashed: number >= COLORS.length };
+    const look = { label, ...(value === null || quantities.length === 1 ? lookOf(Math.max(group, kind), null) : lookOf(group, kind)) };
     return [...(runs.means && whole.keys.includes(x) ? meanSeries(look, quantity, value, at) : []), ...(runs.points ? pointSeries(look, quantity, value, at) : [])];
   });
   return {
@@ -274,6 +282,12 @@ function runsPanel() {
     x: { label: readable(x), scale: "linear", ticks, reverse: false },
     y: { label: quantities.map(readable).join(", "), scale: "log", ticks: null, reverse: false },
   };
+}
+
+/** A colour for each curve, and where there are several quantities a mark and a stroke for each of these. */
+function lookOf(curve, kind) {
+  const again = Math.floor(curve / COLORS.length);
+  return { color: COLORS[curve % COLORS.length], marker: MARKERS[(kind ?? curve) % MARKERS.length], dashed: ((kind ?? 0) + again) % 2 === 1 };
 }
 
 function matches(columns, row, value) {
