@@ -6,9 +6,8 @@ So a page has the numbers that are drawn and no others, whichever figure a room 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -17,19 +16,17 @@ from matplotlib.collections import LineCollection, PathCollection, PolyCollectio
 from matplotlib.colors import LogNorm
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
-from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from pipeline.explore.labels import plain
+from pipeline.explore.legends import WHITE, Names, as_hex, color_of, is_dashed, is_stroked, marker_of
 
 MOST_CELLS = 2_000
 """Of a map; panels with larger ones are left to the picture."""
 
 Numbers = list[float | None]
-
-_WHITE = "#ffffff"
 
 
 @dataclass
@@ -91,7 +88,7 @@ def panels(figure: Figure) -> list[Panel]:
 
     The figure has been saved or drawn before: its ticks have their texts only then.
     """
-    names = _Names(figure)
+    names = Names(figure)
     shown = [axes for axes in figure.axes if axes.axison and axes.get_label() != "<colorbar>"]
     found = [_panel(axes, names) for axes in shown]
     _complete_labels(found)
@@ -115,7 +112,7 @@ def notes(figure: Figure) -> list[str]:
     return [*texts, *([left_out] if any(map(_large_map, figure.axes)) else [])]
 
 
-def _panel(axes: Axes, names: "_Names") -> Panel:
+def _panel(axes: Axes, names: "Names") -> Panel:
     titles = (axes.get_title(where) for where in ("left", "center", "right"))
     panel = Panel(plain(" ".join(filter(None, titles))), _axis(axes.xaxis), _axis(axes.yaxis))
     for line in axes.lines:
@@ -156,105 +153,11 @@ def _says_more(at: float, text: str) -> bool:
         return True
 
 
-class _Names:
-    """What colours, marks and strokes mean, by the legends of a figure."""
-
-    def __init__(self, figure: Figure) -> None:
-        self._of_axes = {
-            id(axes): _entries(axes.get_legend()) for axes in figure.axes if axes.get_legend()
-        }
-        self._shared = [entry for legend in figure.legends for entry in _entries(legend)]
-        self._all = [*self._shared, *(entry for own in self._of_axes.values() for entry in own)]
-
-    def of(self, artist: Artist, color: str, marker: str = "", dashed: bool | None = None) -> str:
-        """The artist's own label, or that of the entries that look like it, the nearest legend first."""
-        axes = getattr(artist, "axes", None)
-        legends = (self._of_axes.get(id(axes), []), self._shared, self._all)
-        own = str(artist.get_label())
-        if own and not own.startswith("_"):
-            return self._in_full(plain(own), legends)
-        for entries in legends:
-            alike = _alike(entries, color, marker, dashed)
-            if alike:
-                return ", ".join(dict.fromkeys(alike))
-        return ""
-
-    @staticmethod
-    def _in_full(own: str, legends: Iterable[list["_Entry"]]) -> str:
-        for entry in (one for entries in legends for one in entries):
-            if entry.title and entry.text == f"{entry.title} {own}":
-                return entry.text
-        return own
-
-
-class _Entry(NamedTuple):
-    """A line of a legend. A number is told with the ``title`` of its legend."""
-
-    handle: Artist | None
-    text: str
-    title: str
-
-
-def _entries(legend: Legend | None) -> list[_Entry]:
-    if legend is None:
-        return []
-    title = plain(legend.get_title().get_text()).partition(" (")[0]
-    found = []
-    for handle, drawn in zip(legend.legend_handles, legend.get_texts(), strict=False):
-        text = plain(drawn.get_text())
-        counted = title if text[:1].isdigit() else ""
-        found.append(_Entry(handle, f"{counted} {text}".strip(), counted))
-    return found
-
-
-def _alike(entries: Sequence[_Entry], color: str, marker: str, dashed: bool | None) -> list[str]:
-    """Texts of the entries of the same colour, of those with the same mark and stroke first."""
-    same = [(handle, text) for handle, text, _ in entries if _color(handle) == color]
-    lines = [(handle, text) for handle, text in same if isinstance(handle, Line2D)]
-    exact = [text for line, text in lines if _marker(line) == marker and _dashed(line) is dashed]
-    marked = [text for line, text in lines if _marker(line) == marker]
-    stroked = [text for line, text in lines if not marker and _dashed(line) is dashed]
-    filled = [text for handle, text in same if not isinstance(handle, Line2D)]
-    return exact or marked or stroked[:1] or filled[:1] or ([] if marker else [t for _, t in same][:1])
-
-
-def _color(artist: Any) -> str:
-    """Of a line, or the first of a shape's that can be seen: its face, or else its edge."""
-    if isinstance(artist, Line2D):
-        marks = _marker(artist) and not _stroked(artist)
-        return _hex(artist.get_markeredgecolor() if marks else artist.get_color())
-    for getter in ("get_facecolor", "get_edgecolor", "get_color"):
-        for color in mpl.colors.to_rgba_array(getattr(artist, getter, list)()):
-            if color[3] > 0 and _hex(color) != _WHITE:
-                return _hex(color)
-    return _hex(None)
-
-
-def _hex(color: Any) -> str:
-    try:
-        return str(mpl.colors.to_hex(color))
-    except (TypeError, ValueError):
-        return "#777777"
-
-
-def _marker(line: Line2D) -> str:
-    marker = line.get_marker()
-    return "" if str(marker) in ("None", "none", " ", "") else str(marker)
-
-
-def _stroked(line: Line2D) -> bool:
-    return str(line.get_linestyle()) not in ("None", "none", " ", "") and line.get_linewidth() > 0
-
-
-def _dashed(line: Line2D) -> bool:
-    return _stroked(line) and line.get_linestyle() != "-"
-
-
-def _add_line(panel: Panel, axes: Axes, line: Line2D, names: _Names) -> None:
+def _add_line(panel: Panel, axes: Axes, line: Line2D, names: Names) -> None:
     """A curve, marks on one that is there, or a rule across the panel."""
     if not line.get_visible() or not len(np.atleast_1d(line.get_xdata())):
         return
-    color, marker, dashed = _color(line), _marker(line), _dashed(line)
+    color, marker, dashed = color_of(line), marker_of(line), is_dashed(line)
     in_x, in_y = line.get_transform().contains_branch_seperately(axes.transData)
     label = names.of(line, color, marker, dashed)
     x, y = _numbers(line.get_xdata()), _numbers(line.get_ydata())
@@ -262,12 +165,12 @@ def _add_line(panel: Panel, axes: Axes, line: Line2D, names: _Names) -> None:
         own = label if label == plain(str(line.get_label())) else ""
         panel.rules += [("x" if in_x else "y", at, own) for at in _places(x if in_x else y)]
         return
-    if len(x) == 2 and _stroked(line) and not marker and _crosses(axes, x, y):
+    if len(x) == 2 and is_stroked(line) and not marker and _crosses(axes, x, y):
         return
-    hollow = marker != "" and _hex(line.get_markerfacecolor()) == _WHITE
-    if marker and not _stroked(line) and _marks_on_a_curve(panel.series, color, x, y, marker, hollow):
+    hollow = marker != "" and as_hex(line.get_markerfacecolor()) == WHITE
+    if marker and not is_stroked(line) and _marks_on_a_curve(panel.series, color, x, y, marker, hollow):
         return
-    series = Series(label, color, marker, _stroked(line) and len(x) > 1, dashed, x, y)
+    series = Series(label, color, marker, is_stroked(line) and len(x) > 1, dashed, x, y)
     series.hollow = [hollow] * len(x)
     series.faint = series.line and ((line.get_alpha() or 1) < 0.8 or line.get_linewidth() < 1)
     _add_series(panel, series)
@@ -318,20 +221,20 @@ def _marks_on_a_curve(
     return not marks
 
 
-def _add_collection(panel: Panel, axes: Axes, collection: Artist, names: _Names) -> None:
+def _add_collection(panel: Panel, axes: Axes, collection: Artist, names: Names) -> None:
     if isinstance(collection, QuadMesh):
         if not _large_map(axes):
             panel.boxes.append(_map(collection))
     elif isinstance(collection, PathCollection):
-        color = _color(collection)
+        color = color_of(collection)
         x, y = np.ma.filled(collection.get_offsets(), np.nan).T
         label = names.of(collection, color)
         panel.series.append(Series(label, color, "o", False, False, _numbers(x), _numbers(y)))
     elif isinstance(collection, LineCollection):
-        _add_error_bars(panel, _hex(collection.get_color()[0]), collection.get_segments())
+        _add_error_bars(panel, as_hex(collection.get_color()[0]), collection.get_segments())
     elif isinstance(collection, PolyCollection) and hasattr(collection, "get_paths"):
         for path in collection.get_paths():
-            _add_band(panel, _color(collection), np.asarray(path.vertices), names.of(collection, ""))
+            _add_band(panel, color_of(collection), np.asarray(path.vertices), names.of(collection, ""))
 
 
 def _add_band(panel: Panel, color: str, vertices: Any, label: str) -> None:
@@ -393,9 +296,9 @@ def _map(mesh: QuadMesh) -> Boxes:
     return Boxes("", "", cells, isinstance(mesh.norm, LogNorm))
 
 
-def _bars(container: BarContainer, names: _Names, axes: Axes) -> Boxes:
+def _bars(container: BarContainer, names: Names, axes: Axes) -> Boxes:
     rectangles = [patch for patch in container.patches if isinstance(patch, Rectangle)]
-    color = _color(rectangles[0]) if rectangles else ""
+    color = color_of(rectangles[0]) if rectangles else ""
     own = str(container.get_label())
     label = plain(own) if own and not own.startswith("_") else names.of(rectangles[0], color, "bar")
     edges = [(one.get_x(), one.get_width(), one.get_y(), one.get_height()) for one in rectangles]
