@@ -18,7 +18,7 @@ SNAKEMAKE := $(BIN)/python scripts/redraw.py --cores $(CORES) $(if $(SCALE),--sc
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify archive compare test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify archive compare test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report explore site FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -113,7 +113,7 @@ zoo: $(VENV)/.complete-dev ## write docs/zoo.md, bounds of 60 models; TIMM=DIR h
 	PYTHONPATH=$(TIMM) $(BIN)/python benchmarks/zoo.py $(if $(GRID),--grid $(GRID))
 
 lock: $(VENV)/.complete-dev ## write envs/lock*.txt, the checksums of all packages, after a change of the requirements
-	for name in "" -dev; do \
+	for name in "" -dev -docs; do \
 		$(BIN)/uv pip compile envs/requirements$$name.txt --constraints envs/constraints.txt --universal --python-version 3.11 \
 			--generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock" --quiet \
 			--output-file envs/lock$$name.txt; \
@@ -121,6 +121,14 @@ lock: $(VENV)/.complete-dev ## write envs/lock*.txt, the checksums of all packag
 
 report: $(VENV)/.complete ## make report.zip, a page with all figures and how they were made
 	$(BIN)/snakemake --report report.zip $(if $(SCALE),--config scale=$(SCALE))
+
+explore: $(VENV)/.complete-docs ## make figures/explore.html, a page to explore what has been made: numbers, runs, facts, claims
+	$(SNAKEMAKE) figures/explore.html
+
+site: $(VENV)/.complete-docs ## make site/, these pages with a reference of the library and a search; checks all links
+	rm -rf site
+	$(BIN)/python -m sphinx --builder html --fresh-env --write-all --fail-on-warning --keep-going --quiet \
+		--conf-dir docs/site --doctree-dir build/doctrees . site
 
 $(VENV)/.complete: envs/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -132,4 +140,8 @@ $(VENV)/.complete: envs/lock.txt
 
 $(VENV)/.complete-dev: $(VENV)/.complete envs/lock-dev.txt
 	$(PIP) $(if $(UNLOCKED),-r envs/requirements-dev.txt -c envs/constraints.txt,--require-hashes -r envs/lock-dev.txt)
+	touch $@
+
+$(VENV)/.complete-docs: $(VENV)/.complete envs/lock-docs.txt
+	$(PIP) $(if $(UNLOCKED),-r envs/requirements-docs.txt -c envs/constraints.txt,--require-hashes -r envs/lock-docs.txt)
 	touch $@

@@ -54,6 +54,7 @@ include: "rules/bounds.smk"
 include: "rules/studies.smk"
 include: "rules/figures.smk"
 include: "rules/claims.smk"
+include: "rules/explore.smk"
 
 
 onstart:

@@ -19,7 +19,7 @@ def pins(name):
     }
 
 
-@pytest.mark.parametrize("suffix", ["", "-dev"])
+@pytest.mark.parametrize("suffix", ["", "-dev", "-docs"])
 def test_the_lock_has_the_versions_of_the_requirements(suffix):
     locked = pins(f"lock{suffix}.txt")
     asked = pins(f"requirements{suffix}.txt") | (pins("requirements.txt") if suffix else {})
@@ -30,7 +30,7 @@ def test_the_lock_has_the_versions_of_the_requirements(suffix):
     } == {}
 
 
-@pytest.mark.parametrize("suffix", ["", "-dev"])
+@pytest.mark.parametrize("suffix", ["", "-dev", "-docs"])
 def test_every_locked_package_has_checksums(suffix):
     text = (ENVS / f"lock{suffix}.txt").read_text()
     packages = re.split(r"\n(?=[A-Za-z0-9])", re.sub(r"(?m)^#.*\n", "", text))

@@ -65,7 +65,11 @@ class Command(argparse.ArgumentParser):
 
     def sources(self, arguments: argparse.Namespace) -> list[Path]:
         """The files of the project that the job reads."""
-        return [getattr(arguments, name) for name in self._sources]
+        named: list[Path] = []
+        for name in self._sources:
+            value = getattr(arguments, name)
+            named += value if isinstance(value, list) else [value]
+        return named
 
     def inputs(self, arguments: argparse.Namespace) -> list[Path]:
         """All results of other jobs that the job reads, each once."""

@@ -13,10 +13,10 @@ LONG = 20_000
 _MARK = "zlib:"
 
 
-def packed(value: Any) -> str:
+def packed(value: Any, long: int = LONG) -> str:
     """JSON of ``value``, compressed where it is long: ten thousand runs have 3 MB and become 60 kB."""
     text = json.dumps(value)
-    if len(text) <= LONG:
+    if len(text) <= long:
         return text
     return _MARK + base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
