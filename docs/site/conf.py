@@ -18,7 +18,7 @@ extensions = [
     "pipeline.pages.site",
 ]
 root_doc = "README"
-include_patterns = ["README.md", "CHANGELOG.md", "docs/*.md", "docs/site/*.rst"]
+include_patterns = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/*.md", "docs/site/*.rst"]
 exclude_patterns = [
     ".*",
     "build",

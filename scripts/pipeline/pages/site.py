@@ -25,7 +25,18 @@ import lipbounds
 
 CONTENTS = {
     "Results": ("gallery", "claims", "bounds", "explore", "departures"),
-    "Run it": ("config", "data", "questions", "faults", "costs", "benchmarks"),
+    "Run it": (
+        "config",
+        "data",
+        "questions",
+        "faults",
+        "archive",
+        "plan",
+        "plan_errors",
+        "costs",
+        "benchmarks",
+        "benchmarks_orchestration",
+    ),
     "Bounds of your own model": (
         "own_model",
         "library",
@@ -34,7 +45,7 @@ CONTENTS = {
         "zoo",
         "benchmarks_bounds",
     ),
-    "Change it": ("extending", "../CHANGELOG"),
+    "Change it": ("extending", "../CONTRIBUTING", "../CHANGELOG"),
 }
 """Headings of the table of contents, and the pages of docs/ below each."""
 
