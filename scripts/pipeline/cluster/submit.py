@@ -1,0 +1,83 @@
+"""Handing a job over to a scheduler, unless a call that was killed has left it there already."""
+
+import hashlib
+import json
+import re
+import shlex
+import subprocess
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.cluster import records
+from pipeline.cluster.status import status
+
+_NUMBER = re.compile(r"\d+(\.[A-Za-z][\w.-]*)?")
+"""The number of a job in what sbatch, qsub or bsub print; that of PBS has the name of its server."""
+
+_MARK = "# properties = "
+
+
+class SubmissionError(RuntimeError):
+    """The scheduler has not taken a job."""
+
+
+def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
+    """The number of the job that runs ``script``, by ``command``.
+
+    In the command, JOB_NAME and JOB_LOG stand for what the job is called and for where its output goes.
+    Options without a value (``--partition=``) or with none to speak of (``--gpus=0``) are left out.
+    Raises :class:`SubmissionError` where the scheduler refuses.
+    """
+    about = properties(script)
+    same = identity(about)
+    if same is not None:
+        before = records.read("submitted", same)
+        if before is not None and status(before, queue, time.time()) == "running":
+            return before
+    name = job_name(about)
+    log = Path("logs") / "cluster" / f"{name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    Path(records.path("ended", "")).mkdir(parents=True, exist_ok=True)
+    filled = [
+        word.replace("JOB_NAME", name.replace("/", ".")).replace("JOB_LOG", str(log))
+        for word in command
+        if not re.fullmatch(r"-[\w-]+=(0|)", word)
+    ]
+    done = subprocess.run([*filled, str(script)], stdout=subprocess.PIPE, text=True, check=False)
+    found = _NUMBER.search(done.stdout)
+    if done.returncode != 0 or found is None:
+        raise SubmissionError(
+            f"the scheduler has not taken {name} (exit status {done.returncode}, {done.stdout.strip()!r}); "
+            f"mend the command in the profile: {shlex.join(filled)}"
+        )
+    if same is not None:
+        records.write("submitted", same, found[0])
+    return found[0]
+
+
+def properties(script: Path) -> dict[str, Any]:
+    """What Snakemake says of a job in its script."""
+    with script.open(encoding="utf-8") as lines:
+        for line in lines:
+            if line.startswith(_MARK):
+                about: dict[str, Any] = json.loads(line.removeprefix(_MARK))
+                return about
+    raise SubmissionError(f"{script} has no line that begins with {_MARK!r}: is it a script of Snakemake's?")
+
+
+def identity(about: dict[str, Any]) -> str | None:
+    """The same for two jobs that do the same; None for a group, whose settings Snakemake does not tell."""
+    if about["type"] != "single":
+        return None
+    what = [about[key] for key in ("rule", "wildcards", "input", "output", "params")]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def job_name(about: dict[str, Any]) -> str:
+    """The rule and what tells the job from others of the rule, as a path; its log has that name as well."""
+    if about["type"] == "single" and about["log"]:
+        return str(Path(*Path(about["log"][0]).with_suffix("").parts[1:]))
+    outputs = hashlib.sha256(json.dumps(about["output"]).encode()).hexdigest()[:8]
+    return f"{about.get('rule') or about.get('groupid', 'group')}/{outputs}"
