@@ -40,7 +40,10 @@ class Cluster:
             self._start("slurmctld", "-D")
             for node in NODES:
                 self.start_node(node)
-            self._wait_until("nodes are idle", lambda: self.call("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * 2)
+            self._wait_until(
+                "nodes are idle",
+                lambda: self.call("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * 2,
+            )
         except BaseException:
             self.__exit__()
             raise
@@ -75,7 +78,13 @@ class Cluster:
         key = self.folder / "munge.key"
         key.touch(mode=0o600)
         key.write_bytes(secrets.token_bytes(128))
-        places = {"key-file": "key", "socket": "socket", "pid-file": "pid", "seed-file": "seed", "log-file": "log"}
+        places = {
+            "key-file": "key",
+            "socket": "socket",
+            "pid-file": "pid",
+            "seed-file": "seed",
+            "log-file": "log",
+        }
         options = [f"--{option}={self.folder}/munge.{end}" for option, end in places.items()]
         self._start("munged", "--foreground", "--force", *options)
         self._wait_until("munged listens", (self.folder / "munge.socket").exists)
@@ -84,7 +93,11 @@ class Cluster:
         command = [shutil.which(program, path=SYSTEM) or program, *arguments]
         with (self.folder / f"{name or program}.out").open("wb") as out:
             self._daemons[name or program] = subprocess.Popen(
-                command, env={**os.environ, **self.environment}, stdout=out, stderr=out, start_new_session=True
+                command,
+                env={**os.environ, **self.environment},
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
     def start_node(self, node: str) -> None:
@@ -100,7 +113,12 @@ class Cluster:
     def call(self, *command: str) -> str:
         """What one of SLURM's own commands prints."""
         done = subprocess.run(
-            command, env={**os.environ, **self.environment}, capture_output=True, text=True, timeout=60, check=False
+            command,
+            env={**os.environ, **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
         )
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout

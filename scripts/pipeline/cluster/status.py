@@ -1,16 +1,13 @@
-"""What has become of a job: ``running``, ``success`` or ``failed``, as the executor cluster-generic wants it.
+"""What has become of a job: ``running``, ``success`` or ``failed``, as cluster-generic has it.
 
 A job that ends by itself notes its exit status (``profiles/jobscript.sh``), and that is what counts. For
 all others the scheduler is asked, for all jobs at once and not more often than every few seconds. One
-that is neither noted nor queued has been killed, after as long as a shared file system may take
-to show the note. So no accounting is needed, no job is waited for in vain, and none that the scheduler has
+that is neither noted nor queued has been killed, once a shared file system has had the time to show
+the note. So no accounting is needed, no job is waited for in vain, and none that the scheduler has
 forgotten counts as done.
 """
 
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 
 from pipeline.cluster import records
@@ -18,62 +15,81 @@ from pipeline.cluster import records
 FRESH = 5.0
 """Seconds for which an answer of the scheduler serves the questions for all jobs."""
 
-PATIENCE = float(os.environ.get("CLUSTER_PATIENCE", "60"))
+PATIENCE = 60.0
 """Seconds that the note of a job that has left the queue may take to be seen."""
 
 DONE = "COMPLETED"
 KILLED = frozenset(
-    "BOOT_FAIL CANCELLED DEADLINE FAILED NODE_FAIL OUT_OF_MEMORY PREEMPTED REVOKED TIMEOUT".split()
+    (
+        "BOOT_FAIL",
+        "CANCELLED",
+        "DEADLINE",
+        "FAILED",
+        "NODE_FAIL",
+        "OUT_OF_MEMORY",
+        "PREEMPTED",
+        "REVOKED",
+        "TIMEOUT",
+    )
 )
-"""Words of SLURM for the end of a job; to all others, and to no word at all, a job that is listed runs."""
+"""Words of SLURM for the end of a job; with any other word, or none, one that is listed runs or waits."""
+
+HOPELESS = (
+    "AssocMaxWall",
+    "BadConstraints",
+    "InvalidAccount",
+    "InvalidQOS",
+    "PartitionNodeLimit",
+    "PartitionTimeLimit",
+    "QOSMaxWall",
+)
+"""How reasons of SLURM for waiting begin that do not go away."""
 
 
 def status(job: str, queue: Sequence[str], now: float) -> str:
-    """What has become of ``job``; ``queue`` is a command that lists jobs, their numbers first."""
+    """What has become of ``job``; ``queue`` is a command that lists jobs.
+
+    Each line has the number of a job and, as far as the scheduler has them, its state and why it waits.
+    """
     if (code := records.read("ended", job)) is not None:
         return "success" if code == "0" else "failed"
-    listed = listed_jobs(queue, now)
+    listed = _listed(queue, now)
     if listed is None:
         return "running"  # the scheduler does not answer, which says nothing of the job
-    word = listed.get(job)
-    if word == DONE:
-        return "success"
-    if word in KILLED:
-        print(f"job {job} of the scheduler: {word}", file=sys.stderr)
+    if job not in listed:
+        return _missing(job, now)
+    state, reason = listed[job]
+    if state in KILLED:
+        _say(f"job {job} of the scheduler has ended with the word {state}")
         return "failed"
-    if word is not None:
-        return "running"
-    return _missing(job, now)
+    if reason.startswith(HOPELESS) and records.read("hopeless", job) is None:
+        records.write("hopeless", job, reason)
+        _say(f"job {job} of the scheduler waits in vain ({reason}): stop, and ask for what it can give")
+    return "success" if state == DONE else "running"
 
 
 def _missing(job: str, now: float) -> str:
     since = records.read("missing", job)
     if since is None:
-        records.write("missing", job, repr(now))
-        since = repr(now)
+        records.write("missing", job, since := repr(now))
     if now - float(since) < PATIENCE:
         return "running"
-    print(
-        f"job {job} has left the scheduler's queue without a word: it was killed, or its node was lost",
-        file=sys.stderr,
-    )
+    _say(f"job {job} has left the scheduler's queue without a word: it was killed, or its node was lost")
     return "failed"
 
 
-def listed_jobs(queue: Sequence[str], now: float) -> Mapping[str, str] | None:
-    """The scheduler's word for each job that it lists; None where it does not answer."""
-    place = records.path("queue", "listed")
-    if not _is_fresh(place, now):
+def _listed(queue: Sequence[str], now: float) -> Mapping[str, tuple[str, str]] | None:
+    """State of each job that the scheduler lists, and why it waits; None where it does not answer."""
+    if records.age("queue", "listed", now) >= FRESH:
+        import subprocess  # an answer that is fresh is read without it, in a third of the time
+
         asked = subprocess.run(queue, stdout=subprocess.PIPE, text=True, check=False)
         if asked.returncode != 0:
             return None
-        records.write("queue", "listed", asked.stdout + "\n.")
+        records.write("queue", "listed", asked.stdout)
     rows = [line.split() for line in (records.read("queue", "listed") or "").splitlines()]
-    return {row[0]: row[1] if len(row) > 1 else "" for row in rows if row}
+    return {row[0]: ((row + [""])[1], (row + ["", ""])[2]) for row in rows if row}
 
 
-def _is_fresh(place: str, now: float) -> bool:
-    try:
-        return 0 <= now - os.stat(place).st_mtime < FRESH  # noqa: PTH116
-    except OSError:
-        return False
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)

@@ -49,8 +49,8 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     found = _NUMBER.search(done.stdout)
     if done.returncode != 0 or found is None:
         raise SubmissionError(
-            f"the scheduler has not taken {name} (exit status {done.returncode}, {done.stdout.strip()!r}); "
-            f"mend the command in the profile: {shlex.join(filled)}"
+            f"the scheduler has not taken {name} (exit status {done.returncode}, "
+            f"{done.stdout.strip()!r}); mend the command in the profile: {shlex.join(filled)}"
         )
     if same is not None:
         records.write("submitted", same, found[0])
@@ -64,11 +64,13 @@ def properties(script: Path) -> dict[str, Any]:
             if line.startswith(_MARK):
                 about: dict[str, Any] = json.loads(line.removeprefix(_MARK))
                 return about
-    raise SubmissionError(f"{script} has no line that begins with {_MARK!r}: is it a script of Snakemake's?")
+    raise SubmissionError(
+        f"{script} has no line that begins with {_MARK!r}: is it a script of Snakemake's?"
+    )
 
 
 def identity(about: dict[str, Any]) -> str | None:
-    """The same for two jobs that do the same; None for a group, whose settings Snakemake does not tell."""
+    """The same for two jobs that do the same; None for a group, whose settings are not told."""
     if about["type"] != "single":
         return None
     what = [about[key] for key in ("rule", "wildcards", "input", "output", "params")]
@@ -76,7 +78,7 @@ def identity(about: dict[str, Any]) -> str | None:
 
 
 def job_name(about: dict[str, Any]) -> str:
-    """The rule and what tells the job from others of the rule, as a path; its log has that name as well."""
+    """The rule and what tells the job from others of it, as a path; its log has that name as well."""
     if about["type"] == "single" and about["log"]:
         return str(Path(*Path(about["log"][0]).with_suffix("").parts[1:]))
     outputs = hashlib.sha256(json.dumps(about["output"]).encode()).hexdigest()[:8]
