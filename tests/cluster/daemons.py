@@ -1,16 +1,17 @@
-"""A SLURM of two nodes on this machine: munged, slurmctld and two slurmd, in a folder of their own."""
+"""A SLURM of two nodes on this machine: munged, slurmctld and two slurmd, with a folder of their own."""
 
 import getpass
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing, suppress
 from pathlib import Path
+
+import psutil
 
 TEMPLATE = Path(__file__).with_name("slurm.conf")
 NODES = ("node1", "node2")
@@ -40,7 +41,7 @@ class Cluster:
             self._start("slurmctld", "-D")
             for node in NODES:
                 self.start_node(node)
-            self._wait_until(
+            self.wait_until(
                 "nodes are idle",
                 lambda: self.call("sinfo", "-h", "-N", "-o", "%t").split() == ["idle"] * 2,
             )
@@ -87,7 +88,7 @@ class Cluster:
         }
         options = [f"--{option}={self.folder}/munge.{end}" for option, end in places.items()]
         self._start("munged", "--foreground", "--force", *options)
-        self._wait_until("munged listens", (self.folder / "munge.socket").exists)
+        self.wait_until("munged listens", (self.folder / "munge.socket").exists)
 
     def _start(self, program: str, *arguments: str, name: str = "") -> None:
         command = [shutil.which(program, path=SYSTEM) or program, *arguments]
@@ -105,10 +106,23 @@ class Cluster:
         self._start("slurmd", "-D", "-N", node, name=node)
 
     def kill_node(self, node: str) -> None:
-        """End a node as when its power fails: its daemon and all of its jobs at once."""
+        """End a node as when its power fails: its daemon and all of its jobs, without a word."""
         daemon = self._daemons.pop(node)
-        daemon.send_signal(signal.SIGKILL)
+        daemon.kill()
         daemon.wait()
+        jobs = [one for one in psutil.process_iter() if self._runs_on(one, node)]
+        keepers = {parent for job in jobs for parent in job.parents() if parent.name() == "slurmstepd"}
+        for process in [*keepers, *jobs]:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _runs_on(self, process: psutil.Process, node: str) -> bool:
+        try:
+            theirs = process.environ()
+        except psutil.Error:
+            return False
+        ours = {"SLURM_CONF": self.environment["SLURM_CONF"], "SLURMD_NODENAME": node}
+        return theirs.items() >= ours.items()
 
     def call(self, *command: str) -> str:
         """What one of SLURM's own commands prints."""
@@ -123,7 +137,12 @@ class Cluster:
         assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
         return done.stdout
 
-    def _wait_until(self, what: str, happened, seconds: float = 60) -> None:
+    def jobs(self) -> dict[str, str]:
+        """The state of each job, by number."""
+        lines = self.call("squeue", "-h", "--states=all", "--format=%A %T").splitlines()
+        return dict(line.split() for line in lines)
+
+    def wait_until(self, what: str, happened: Callable[[], bool], seconds: float = 60) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(AssertionError):

@@ -9,7 +9,7 @@ FOLDER = os.path.join(".snakemake", "cluster")
 
 
 def path(kind: str, name: str) -> str:
-    """The file for ``name`` among those of a kind; ``profiles/jobscript.sh`` writes some of ``ended``."""
+    """The file for ``name`` of a kind; ``profiles/jobscript.sh`` writes some of ``ended``."""
     return os.path.join(FOLDER, kind, name)
 
 

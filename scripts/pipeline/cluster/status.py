@@ -32,7 +32,7 @@ KILLED = frozenset(
         "TIMEOUT",
     )
 )
-"""Words of SLURM for the end of a job; with any other word, or none, one that is listed runs or waits."""
+"""Words of SLURM for the end of a job; with any other, or none, one that is listed runs or waits."""
 
 HOPELESS = (
     "AssocMaxWall",
