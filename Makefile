@@ -14,7 +14,7 @@ SNAKEMAKE_CALL := $(BIN)/snakemake --cores $(CORES) --quiet host reason
 SNAKEMAKE := $(SNAKEMAKE_CALL) $(if $(SCALE),--config scale=$(SCALE)) --
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast lint format docs costs gallery bench faults fuzz zoo lock report FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify test test-fast test-cluster lint format docs costs gallery bench faults fuzz zoo lock report FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -49,10 +49,14 @@ verify: $(VENV)/.complete ## read all results, and say which are damaged, foreig
 
 test: $(VENV)/.complete-dev ## run all checks and all tests
 	$(MAKE) --no-print-directory lint test-fast
-	$(BIN)/python -m pytest -m slow --numprocesses auto
+	$(BIN)/python -m pytest -m "slow and not cluster" --numprocesses auto
+	$(MAKE) --no-print-directory test-cluster
+
+test-cluster: $(VENV)/.complete-dev ## make the smoke figure on a SLURM of two nodes, if slurm-wlm and munge are installed
+	$(BIN)/python -m pytest -m cluster -rs
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
+	$(BIN)/python -m pytest -m "not slow and not cluster" --numprocesses auto
 
 lint: $(VENV)/.complete-dev ## check style, types and rules
 	$(BIN)/ruff check .

@@ -1,10 +1,10 @@
 """The smoke figure through profiles/slurm on a SLURM of two nodes, with and without disturbances."""
 
-import os
 import shutil
 import time
 
 import pytest
+
 from tests.cluster.daemons import Cluster, missing
 from tests.conftest import Project
 
@@ -19,7 +19,6 @@ pytestmark = [
 FIGURE = "figures/double_descent.pdf"
 DRAWN = [FIGURE, "figures/double_descent.png", "figures/double_descent.json"]
 SMOKE = ("--config", "scale=smoke", "save_every=1", "progress_every=0.2", "--", FIGURE)
-TRAININGS = "results/smoke/double_descent/noise~0/width~{}/run.json"
 ALL_JOBS = 6
 """Three trainings and the bounds of each; all else is made where snakemake runs."""
 
@@ -40,21 +39,19 @@ def cluster(tmp_path_factory):
 
 
 @pytest.fixture
-def project(local, tmp_path):
+def project(local, cluster, tmp_path, monkeypatch):
     """A project with the data made and nothing trained."""
-    made, _ = local
-    folder = tmp_path / "project"
-    shutil.copytree(
-        made.folder, folder, ignore=shutil.ignore_patterns("smoke", "figures", ".snakemake", "logs")
-    )
-    shutil.copytree(made.folder / ".snakemake" / "metadata", folder / ".snakemake" / "metadata")
-    return Project(folder)
+    for name, value in cluster.environment.items():
+        monkeypatch.setenv(name, value)
+    made = Project.copy_to(tmp_path / "project")
+    for part in ("results/data", "results/labels", ".snakemake/metadata"):
+        shutil.copytree(local[0].folder / part, made.folder / part)
+    return made
 
 
-def call(project, cluster):
+def call(project):
     """The call, running, and its log."""
     log = project.folder / "call.log"
-    os.environ.update(cluster.environment)
     return project.start("--workflow-profile", "slurm", *SMOKE, log=log), log
 
 
@@ -84,7 +81,7 @@ def running_training(cluster, project):
 def test_the_figure_is_that_made_without_a_cluster(cluster, project, local):
     before = len(cluster.jobs())
     began = time.monotonic()
-    process, log = call(project, cluster)
+    process, log = call(project)
     ended(process, log)
     took = time.monotonic() - began
     same_figure(project, local)
@@ -96,7 +93,7 @@ def test_the_figure_is_that_made_without_a_cluster(cluster, project, local):
 
 
 def test_a_cancelled_training_goes_on(cluster, project, local):
-    process, log = call(project, cluster)
+    process, log = call(project)
     job, training = running_training(cluster, project)
     cluster.call("scancel", job)
     ended(process, log)
@@ -107,18 +104,18 @@ def test_a_cancelled_training_goes_on(cluster, project, local):
 
 def test_a_killed_call_finds_its_jobs_again(cluster, project, local):
     before = len(cluster.jobs())
-    process, log = call(project, cluster)
+    process, log = call(project)
     running_training(cluster, project)
     process.kill()
     process.wait()
-    process, log = call(project, cluster)
+    process, log = call(project)
     ended(process, log)
     assert len(cluster.jobs()) - before == ALL_JOBS
     same_figure(project, local)
 
 
 def test_a_lost_node_loses_nothing(cluster, project, local):
-    process, log = call(project, cluster)
+    process, log = call(project)
     job, _ = running_training(cluster, project)
     node = cluster.call("squeue", "-h", f"--jobs={job}", "--format=%N").strip()
     cluster.kill_node(node)
