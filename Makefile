@@ -53,7 +53,7 @@ test: $(VENV)/.complete-dev ## run all checks and all tests
 	$(MAKE) --no-print-directory test-cluster
 
 test-cluster: $(VENV)/.complete-dev ## make the smoke figure on a SLURM of two nodes, if slurm-wlm and munge are installed
-	$(BIN)/python -m pytest -m cluster -rs
+	$(BIN)/python -m pytest tests/cluster -rs
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not cluster" --numprocesses auto
