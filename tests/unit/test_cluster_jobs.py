@@ -109,11 +109,18 @@ def test_options_are_filled_in_and_empty_ones_left_out(tmp_path):
         "sbatch",
         "--job-name=JOB_NAME",
         "--output=JOB_LOG",
+        "-t=JOB_SECONDS",
     ]
     submit.submit([*command, "--partition=", "--gpus=0", "--mem=10"], NOBODY, script())
     words = (tmp_path / "said").read_text().split()
     log = "logs/cluster/train/smoke/width~16.log"
-    assert words == ["--job-name=train.smoke.width~16", f"--output={log}", "--mem=10", "job.sh"]
+    assert words == [
+        "--job-name=train.smoke.width~16",
+        f"--output={log}",
+        "-t=3600",
+        "--mem=10",
+        "job.sh",
+    ]
     assert (tmp_path / log).parent.is_dir()
 
 

@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from pipeline.cluster.status import status
 
 _NUMBER = re.compile(r"\d+(\.[A-Za-z][\w.-]*)?")
 """The number of a job in what sbatch, qsub or bsub print; that of PBS has the name of its server."""
+
+_EMPTY = re.compile(r"-[\w-]+=(0|)")
 
 _MARK = "# properties = "
 
@@ -26,7 +28,8 @@ class SubmissionError(RuntimeError):
 def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     """The number of the job that runs ``script``, by ``command``.
 
-    In the command, JOB_NAME and JOB_LOG stand for what the job is called and for where its output goes.
+    In the command, JOB_NAME, JOB_LOG and JOB_SECONDS stand for what the job is called, where its output
+    goes and how long it may take.
     Options without a value (``--partition=``) or with none to speak of (``--gpus=0``) are left out.
     Raises :class:`SubmissionError` where the scheduler refuses.
     """
@@ -40,11 +43,12 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     log = Path("logs") / "cluster" / f"{name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     Path(records.path("ended", "")).mkdir(parents=True, exist_ok=True)
-    filled = [
-        word.replace("JOB_NAME", name.replace("/", ".")).replace("JOB_LOG", str(log))
-        for word in command
-        if not re.fullmatch(r"-[\w-]+=(0|)", word)
-    ]
+    known = {
+        "JOB_NAME": name.replace("/", "."),
+        "JOB_LOG": str(log),
+        "JOB_SECONDS": str(60 * about["resources"].get("runtime", 0)),
+    }
+    filled = [_filled(word, known) for word in command if not _EMPTY.fullmatch(word)]
     done = subprocess.run([*filled, str(script)], stdout=subprocess.PIPE, text=True, check=False)
     found = _NUMBER.search(done.stdout)
     if done.returncode != 0 or found is None:
@@ -55,6 +59,12 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     if same is not None:
         records.write("submitted", same, found[0])
     return found[0]
+
+
+def _filled(word: str, known: Mapping[str, str]) -> str:
+    for name, value in known.items():
+        word = word.replace(name, value)
+    return word
 
 
 def properties(script: Path) -> dict[str, Any]:
