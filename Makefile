@@ -18,7 +18,7 @@ SNAKEMAKE := $(BIN)/python scripts/redraw.py --cores $(CORES) $(if $(SCALE),--sc
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help environment figures figures-images tables claims claims-images verify archive compare test test-fast test-slow lint format docs costs gallery bench faults fuzz zoo lock plan report explore site FORCE
+.PHONY: help environment figures figures-images tables claims claims-images verify archive compare test test-fast test-slow test-cluster lint format docs costs gallery bench faults fuzz zoo lock plan report explore site FORCE
 
 help: ## print what can be made
 	@echo "Figures:"
@@ -61,13 +61,16 @@ compare: $(VENV)/.complete ## say which numbers and verdicts of A=one.zip and B=
 	@$(BIN)/python scripts/compare.py $(if $(and $(A),$(B)),"$(A)" "$(B)",$(error say which: make compare A=one.zip B=two.zip))
 
 test: ## run all checks and all tests
-	$(MAKE) --no-print-directory lint test-fast test-slow
+	$(MAKE) --no-print-directory lint test-fast test-slow test-cluster
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
-	$(BIN)/python -m pytest -m "not slow" --numprocesses auto
+	$(BIN)/python -m pytest -m "not slow and not cluster" --numprocesses auto
 
 test-slow: $(VENV)/.complete-dev ## run whole workflows, repeated, edited, damaged and killed
-	$(BIN)/python -m pytest -m slow --numprocesses auto
+	$(BIN)/python -m pytest -m "slow and not cluster" --numprocesses auto
+
+test-cluster: $(VENV)/.complete-dev ## make the smoke figure on a SLURM of two nodes, if slurm-wlm and munge are installed
+	$(BIN)/python -m pytest tests/cluster -rs
 
 lint: $(VENV)/.complete-dev ## check style, types and rules
 	$(BIN)/ruff check .

@@ -23,6 +23,7 @@ rule estimate_bounds:
     resources:
         device=SETUP.config.top.device,
         gpu=SETUP.gpus,
+        jobs_per_gpu=SETUP.config.top.jobs_per_gpu,
     params:
         settings=lambda w: SETUP.bounds_settings(w.training),
         data=lambda w: SETUP.data_identity(SETUP.config.setup(w.training).dataset),
@@ -33,6 +34,6 @@ rule estimate_bounds:
     shell:
         "python scripts/estimate_bounds.py --arrays {input.arrays:q} "
         "--checkpoints {input.checkpoints:q} --width {wildcards.width} "
-        "--settings {params.settings:q} --code {params.code} --device {resources.device} "
+        "--settings {params.settings:q} --code {params.code} --device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} "
         "--threads {threads} --bounds {output.bounds:q} --log {log:q} "
         "--name 'bounds of {wildcards.training} noise {wildcards.noise} width {wildcards.width}'"

@@ -29,6 +29,9 @@ rule study:
         "../envs/environment.yaml"
     threads: lambda w: SETUP.study_threads(w.study)
     resources:
+        device=lambda w: SETUP.study_device(w.study),
+        gpu=lambda w: int(SETUP.study_device(w.study) == "cuda"),
+        jobs_per_gpu=SETUP.config.top.jobs_per_gpu,
         mem_mb=4000,
     params:
         module=lambda w: SETUP.config.rooms[w.study].study,
@@ -41,5 +44,6 @@ rule study:
     shell:
         "python scripts/study.py --module {params.module} --arrays {input.arrays:q} "
         "--runs {params.runs:q} --settings {params.settings:q} --threads {threads} "
+        "--device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} "
         "--table {output.table:q} --log {log:q} "
         "--name 'study {wildcards.study}'"

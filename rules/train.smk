@@ -31,9 +31,10 @@ rule train:
         # resources, because a change of them rebuilds nothing
         device=SETUP.config.top.device,
         gpu=SETUP.gpus,
+        jobs_per_gpu=SETUP.config.top.jobs_per_gpu,
         save_every=str(SETUP.config.top.save_every),
         progress_every=str(SETUP.config.top.progress_every),
-        mem_mb=lambda w: SETUP.training_memory_mb(w.training, int(w.width)),
+        mem_mb=lambda w, attempt: attempt * SETUP.training_memory_mb(w.training, int(w.width)),
     params:
         settings=lambda w: SETUP.training_settings(w.training),
         labels=lambda w: SETUP.labels_identity(w.training, w.noise),
@@ -43,7 +44,7 @@ rule train:
     shell:
         "python scripts/train.py --arrays {input.arrays:q} --labels {input.labels:q} "
         "--width {wildcards.width} --settings {params.settings:q} --code {params.code} "
-        "--device {resources.device} "
+        "--device {resources.device} --jobs-per-gpu {resources.jobs_per_gpu} "
         "--save-every {resources.save_every} --progress-every {resources.progress_every} --threads {threads} "
         "--checkpoints {output.checkpoints:q} "
         "--history {output.history:q} --summary {output.summary:q} --log {log:q} "

@@ -43,6 +43,7 @@ if __name__ == "__main__":
     parser.reads("--arrays", nargs="*", default=[], help="input: prepared data")
     parser.add_argument("--runs", default="[]", help="list of pipeline.runs.run.Run as JSON")
     parser.add_argument("--settings", required=True, help="settings of the study as JSON")
+    parser.computes()
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--table", type=Path, required=True, help="output: CSV")
     run(parser, main)

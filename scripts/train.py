@@ -154,7 +154,7 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, required=True)
     parser.add_argument("--settings", required=True, help="pipeline.config.training.TrainingJob as JSON")
     parser.add_argument("--code", default="", help="fingerprint of the program")
-    parser.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+    parser.computes()
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--save-every", type=float, default=20, help="seconds")
     parser.add_argument("--progress-every", type=float, default=5, help="seconds")

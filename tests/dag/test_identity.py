@@ -281,6 +281,7 @@ EXEMPT = {
     "pipeline/jobs/memory.py",
     "pipeline/jobs/packing.py",
     "pipeline/jobs/progress.py",
+    "pipeline/jobs/gpu_slots.py",
     "pipeline/jobs/resume.py",
     "pipeline/provenance/files.py",
     "pipeline/provenance/fingerprint.py",

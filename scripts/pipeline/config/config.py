@@ -37,6 +37,11 @@ class TopLevel(Section):
     device: Literal["auto", "cpu", "cuda"] = Field(
         description="where to train; auto: a CUDA device if there is one"
     )
+    jobs_per_gpu: Annotated[int, Field(ge=1, le=64)] = Field(
+        1,
+        description="jobs that share a GPU: small nets leave most of it idle, studies that take times "
+        "want it alone; under SLURM it is SLURM that assigns GPUs",
+    )
     random_seed: NonNegative = Field(description="root of all seeds of initialisation and batch order")
     save_every: PositiveFloat = Field(
         description="seconds between two saves of a running training: what a kill can lose"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nets.dataset import DataError
+from pipeline.jobs.gpu_slots import hold_gpu
 from pipeline.jobs.progress import LOG, name_job, start_logging
 from pipeline.provenance.files import DamagedFileError, OutputError
 from pipeline.provenance.seals import sealing
@@ -26,6 +27,7 @@ WITHOUT_EFFECT = frozenset(
     {
         "--data-root",
         "--device",
+        "--jobs-per-gpu",
         "--log",
         "--mirror",
         "--name",
@@ -62,6 +64,11 @@ class Command(argparse.ArgumentParser):
     def reads_source(self, option: str, **how: Any) -> None:
         """Add an option for a file of the project, which no job has made."""
         self._sources.append(self.add_argument(option, type=Path, **how).dest)
+
+    def computes(self) -> None:
+        """Add options for where the job computes; :func:`run` waits for a GPU that has room for it."""
+        self.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
+        self.add_argument("--jobs-per-gpu", type=int, default=1, help="jobs that share a GPU")
 
     def sources(self, arguments: argparse.Namespace) -> list[Path]:
         """The files of the project that the job reads."""
@@ -105,6 +112,8 @@ def run(parser: Command, main: Callable[[argparse.Namespace], None]) -> None:
     start_logging(arguments.log)
     try:
         with sealing(made_by(sys.argv[1:]), parser.inputs(arguments), parser.sources(arguments)):
+            if "jobs_per_gpu" in arguments:
+                hold_gpu(arguments.device, arguments.jobs_per_gpu)
             main(arguments)
     except _EXPLAINED as error:
         LOG.error("%s", error)

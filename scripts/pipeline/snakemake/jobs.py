@@ -254,6 +254,10 @@ class Jobs:
         """Cores that a study can use."""
         return 1 if self.config.about_studies[study].serial else 2
 
+    def study_device(self, study: str) -> str:
+        """Where a study computes: on the CPU unless it has a setting for that."""
+        return getattr(self.config.study(study), "device", "cpu")
+
     def study_priority(self, study: str) -> int:
         """Of two studies that can start, the serial one goes first."""
         return 10**9 if self.config.about_studies[study].serial else 1

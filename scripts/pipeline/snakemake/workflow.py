@@ -1,5 +1,6 @@
 """Start of every call: the configuration is checked and what a killed call left behind is cleared."""
 
+import os
 import shlex
 import sys
 from collections.abc import Mapping
@@ -77,6 +78,8 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any], base: Path) -
         strike_missing_files(Path.cwd())
         shape_messages(setup)
         note_interruption()
+        # for the commands of profiles, as for jobs, with the environment activated or not
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     if not workflow.deployment_settings.deployment_method:
         shell.prefix(_before_each_command(scripts / "start.py"))
     return setup
