@@ -90,7 +90,8 @@ def test_page_names_what_has_not_run(tmp_path):
         names[1]: job(names[1], names[0]),
         names[2]: job(names[2]),
     }
-    text = costs.page({"x": jobs}, tmp_path, "a machine", "2026-11-21")
+    text = costs.page({"Few": {"x": jobs}, "None": {}}, tmp_path, "a machine", "2026-11-21")
+    assert "## Few" in text
     assert "Scale: laptop. Machine: a machine. Written: 2026-11-21." in text
     assert "| `x` | 3 (1 not run) | 90 | 0 | 60 | 40 | 100 |" in text
     assert "- 1 job of `train/laptop/y`" in text

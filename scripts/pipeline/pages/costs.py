@@ -7,7 +7,7 @@ import argparse
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
@@ -37,6 +37,9 @@ the largest resident set of one job. The time of Snakemake between jobs is not i
 """
 
 Jobs = Mapping[str, PlannedJob]
+
+_SECTIONS = {"Without images": ("figures", "tables"), "On images": ("figures_images",)}
+"""Headings, and the targets below each."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +121,20 @@ def this_machine() -> str:
     return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
-def page(targets: Mapping[str, Jobs], root: Path, machine: str, day: str) -> str:
-    """The page in Markdown, from the benchmark files below ``root``."""
-    together = {name: job for own in targets.values() for name, job in own.items()}
-    costs = read_costs(root, together)
+def page(sections: Mapping[str, Mapping[str, Jobs]], root: Path, machine: str, day: str) -> str:
+    """The page in Markdown, from the benchmark files below ``root``; a table for each heading."""
+    every = {
+        name: job for part in sections.values() for own in part.values() for name, job in own.items()
+    }
+    costs = read_costs(root, every)
     lines = [_INTRODUCTION.format(scale=SCALE, machine=machine, day=day)]
-    lines += [markdown(table_of_costs(targets, costs))]
-    missing = Counter(_group(name) for name in together if name not in costs)
+    for heading, targets in sections.items():
+        lines += [f"## {heading}", "", markdown(table_of_costs(targets, costs)), ""]
+    missing = Counter(_group(name) for name in every if name not in costs)
     if missing:
-        lines += ["", "## Not run", "", "Left out of all sums:", ""]
+        lines += ["## Not run", "", "Left out of all sums:", ""]
         lines += [f"- {_times(count)} of `{group}`" for group, count in sorted(missing.items())]
-    return "\n".join([*lines, ""])
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _group(benchmark: str) -> str:
@@ -145,10 +151,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--machine", default=this_machine(), help="where the jobs ran, in words")
     arguments = parser.parse_args()
-    jobs = planned_jobs(ROOT, ("figures", "tables"), scale=SCALE)
+    sections = {heading: jobs_of(targets) for heading, targets in _SECTIONS.items()}
+    write_text(PAGE, page(sections, ROOT, arguments.machine, date.today().isoformat()))
+
+
+def jobs_of(targets: Sequence[str]) -> dict[str, Jobs]:
+    """The jobs behind each figure and table for readers among ``targets``."""
+    jobs = planned_jobs(ROOT, targets, scale=SCALE)
     drawn = [file for job in jobs.values() for file in job.outputs if file.endswith((".pdf", ".md"))]
-    targets = {Path(file).stem: behind(jobs, file) for file in sorted(drawn)}
-    write_text(PAGE, page(targets, ROOT, arguments.machine, date.today().isoformat()))
+    return {Path(file).stem: behind(jobs, file) for file in sorted(drawn)}
 
 
 if __name__ == "__main__":
