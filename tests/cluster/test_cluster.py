@@ -96,7 +96,7 @@ def test_the_figure_is_that_made_without_a_cluster(cluster, project, local):
     assert len(cluster.jobs()) - before == ALL_JOBS
     assert took <= local[1] + 120
     if cluster.accounting:
-        jobs = ("sacct", "--allusers", "--allocations", "--noheader", "--state=COMPLETED")
+        jobs = ("sacct", "--allusers", "--allocations", "--noheader")
         cluster.wait_until("jobs are in the accounts", lambda: len(cluster.call(*jobs).splitlines()) > 5)
     assert (project.folder / "logs/cluster/train/smoke/double_descent/noise~0/width~16.log").exists()
     again = project.snakemake("--workflow-profile", "slurm", *SMOKE)
