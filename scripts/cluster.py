@@ -15,9 +15,9 @@ def main(words: list[str]) -> None:
     """Do what the words say."""
     match words:
         case ["status", "--queue", queue, "--", job]:
-            from pipeline.cluster.status import status
+            from pipeline.cluster.status import told
 
-            print(status(job, shlex.split(queue), time.time()))
+            print(told(job, shlex.split(queue), time.time()))
         case ["submit", "--queue", queue, "--", *command, script]:
             _submit(command, shlex.split(queue), script)
         case _:

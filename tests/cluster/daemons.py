@@ -1,4 +1,7 @@
-"""A SLURM of two nodes on this machine: munged, slurmctld and two slurmd, with a folder of their own."""
+"""A SLURM of two nodes on this machine, with or without accounting, in a folder of its own.
+
+The daemons are munged, slurmctld and two slurmd, and with accounting mariadbd and slurmdbd.
+"""
 
 import getpass
 import os
@@ -13,22 +16,28 @@ from pathlib import Path
 
 import psutil
 
-TEMPLATE = Path(__file__).with_name("slurm.conf")
+HERE = Path(__file__).parent
 NODES = ("node1", "node2")
 SYSTEM = os.environ["PATH"] + ":/usr/sbin:/sbin"
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel")
+FOR_ACCOUNTING = ("slurmdbd", "mariadbd", "mariadb", "mariadb-install-db", "sacctmgr", "sacct")
+ACCOUNTING = """AccountingStorageType=accounting_storage/slurmdbd
+AccountingStorageHost=localhost
+AccountingStoragePort={accounting_port}
+AccountingStoragePass={folder}/munge.socket"""
 
 
-def missing() -> list[str]:
+def missing(accounting: bool = False) -> list[str]:
     """Programs that are not there."""
-    return [name for name in NEEDED if shutil.which(name, path=SYSTEM) is None]
+    needed = (*NEEDED, *(FOR_ACCOUNTING if accounting else ()))
+    return [name for name in needed if shutil.which(name, path=SYSTEM) is None]
 
 
 class Cluster:
     """A running cluster; use it in a ``with`` block, which ends all of its daemons."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, accounting: bool = False) -> None:
+        self.folder, self.accounting = folder, accounting
         self.environment: Mapping[str, str] = {"SLURM_CONF": str(folder / "slurm.conf"), "PATH": SYSTEM}
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -38,6 +47,8 @@ class Cluster:
         self._configure()
         try:
             self._start_munge()
+            if self.accounting:
+                self._start_accounting()
             self._start("slurmctld", "-D")
             for node in NODES:
                 self.start_node(node)
@@ -53,9 +64,8 @@ class Cluster:
     def __exit__(self, *_: object) -> None:
         with suppress(subprocess.SubprocessError, AssertionError):
             self.call("scancel", f"--user={getpass.getuser()}")
-        for daemon in reversed(self._daemons.values()):
+        for daemon in reversed(self._daemons.values()):  # each may need those that were there before it
             daemon.terminate()
-        for daemon in reversed(self._daemons.values()):
             try:
                 daemon.wait(timeout=10)
             except subprocess.TimeoutExpired:
@@ -63,17 +73,51 @@ class Cluster:
                 daemon.wait()
 
     def _configure(self) -> None:
+        names = ("controller_port", "node1_port", "node2_port", "accounting_port", "database_port")
         with ExitStack() as opened:  # all at once, so that no two are the same
-            ports = [_free_port(opened) for _ in range(1 + len(NODES))]
-        text = TEMPLATE.read_text().format(
-            host=socket.gethostname().split(".")[0],
-            folder=self.folder,
-            user=getpass.getuser(),
-            controller_port=ports[0],
-            node1_port=ports[1],
-            node2_port=ports[2],
+            ports = {name: _free_port(opened) for name in names}
+        filled = {
+            "host": socket.gethostname().split(".")[0],
+            "folder": self.folder,
+            "user": getpass.getuser(),
+            "accounting": ACCOUNTING.format(folder=self.folder, **ports) if self.accounting else "",
+            **ports,
+        }
+        for name in ("slurm.conf", "slurmdbd.conf"):
+            (self.folder / name).touch(mode=0o600)
+            (self.folder / name).write_text((HERE / name).read_text().format(**filled))
+        self._database_port = ports["database_port"]
+
+    def _start_accounting(self) -> None:
+        place, user = self.folder / "database", f"--user={getpass.getuser()}"
+        plain = "--auth-root-authentication-method=normal"
+        made = (
+            "mariadb-install-db",
+            "--no-defaults",
+            f"--datadir={place}",
+            user,
+            plain,
+            "--skip-test-db",
         )
-        (self.folder / "slurm.conf").write_text(text)
+        self.call(*made)
+        listens = (
+            f"--socket={place}/socket",
+            "--bind-address=127.0.0.1",
+            f"--port={self._database_port}",
+        )
+        self._start("mariadbd", "--no-defaults", f"--datadir={place}", user, *listens)
+        self.wait_until("the database listens", (place / "socket").exists)
+        entry = "'slurm'@'127.0.0.1'"
+        words = f"create user {entry} identified by 'tests'; grant all on *.* to {entry}"
+        self.call("mariadb", "--no-defaults", listens[0], "--user=root", f"--execute={words}")
+        self._start("slurmdbd", "-D")
+        self.wait_until("slurmdbd answers", lambda: "tests" in self._registered())
+
+    def _registered(self) -> str:
+        """The clusters that the accounting knows; this one is among them then."""
+        with suppress(AssertionError):  # it is there already, or nobody answers yet
+            self.call("sacctmgr", "--immediate", "add", "cluster", "tests")
+        return self.call("sacctmgr", "--noheader", "list", "cluster")
 
     def _start_munge(self) -> None:
         key = self.folder / "munge.key"

@@ -32,10 +32,18 @@ def local(tmp_path_factory):
     return project, time.monotonic() - began
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    with Cluster(tmp_path_factory.mktemp("slurm") / "c") as running:
+@pytest.fixture(scope="module", params=[False, True], ids=["without", "with"])
+def cluster(tmp_path_factory, request):
+    """A cluster without accounting, and one with."""
+    if missing(accounting=request.param):
+        pytest.skip(f"no accounting to test with ({', '.join(missing(accounting=True))})")
+    with Cluster(tmp_path_factory.mktemp("slurm") / "c", accounting=request.param) as running:
         yield running
+
+
+def without_accounting(test):
+    """What differs in nothing with it, and takes its time."""
+    return pytest.mark.parametrize("cluster", [False], indirect=True, ids=["without"])(test)
 
 
 @pytest.fixture
@@ -87,11 +95,15 @@ def test_the_figure_is_that_made_without_a_cluster(cluster, project, local):
     same_figure(project, local)
     assert len(cluster.jobs()) - before == ALL_JOBS
     assert took <= local[1] + 120
+    if cluster.accounting:
+        jobs = ("sacct", "--allusers", "--allocations", "--noheader")
+        cluster.wait_until("jobs are in the accounts", lambda: len(cluster.call(*jobs).splitlines()) > 5)
     assert (project.folder / "logs/cluster/train/smoke/double_descent/noise~0/width~16.log").exists()
     again = project.snakemake("--workflow-profile", "slurm", *SMOKE)
     assert "Nothing to be done" in again.stdout
 
 
+@without_accounting
 def test_a_cancelled_training_goes_on(cluster, project, local):
     process, log = call(project)
     job, training = running_training(cluster, project)
@@ -102,6 +114,7 @@ def test_a_cancelled_training_goes_on(cluster, project, local):
     same_figure(project, local)
 
 
+@without_accounting
 def test_a_killed_call_finds_its_jobs_again(cluster, project, local):
     before = len(cluster.jobs())
     process, log = call(project)
@@ -114,6 +127,7 @@ def test_a_killed_call_finds_its_jobs_again(cluster, project, local):
     same_figure(project, local)
 
 
+@without_accounting
 def test_a_lost_node_loses_nothing(cluster, project, local):
     process, log = call(project)
     job, _ = running_training(cluster, project)

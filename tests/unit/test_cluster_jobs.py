@@ -133,6 +133,15 @@ def test_a_job_that_a_killed_call_has_left_is_taken_over():
     assert submit.submit(counted, listing("1 RUNNING"), script(grown)) == "2"
 
 
+def test_one_that_has_succeeded_is_taken_over_until_a_call_is_told_so():
+    counted = ["sh", "-c", "echo >> count; wc -l < count"]
+    assert submit.submit(counted, NOBODY, script()) == "1"
+    records.write("ended", "1", "0")
+    assert submit.submit(counted, NOBODY, script()) == "1"
+    assert status.told("1", NOBODY, 1e9) == "success"
+    assert submit.submit(counted, NOBODY, script()) == "2"
+
+
 @pytest.mark.parametrize(
     "change", [{"params": {"settings": "other"}}, {"type": "group", "groupid": "g"}]
 )

@@ -46,6 +46,14 @@ HOPELESS = (
 """How reasons of SLURM for waiting begin that do not go away."""
 
 
+def told(job: str, queue: Sequence[str], now: float) -> str:
+    """:func:`status`, for a call of Snakemake; that it has been told of the end of a job is noted."""
+    found = status(job, queue, now)
+    if found != "running":
+        records.write("told", job, found)
+    return found
+
+
 def status(job: str, queue: Sequence[str], now: float) -> str:
     """What has become of ``job``; ``queue`` is a command that lists jobs.
 

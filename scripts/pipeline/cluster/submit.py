@@ -1,4 +1,4 @@
-"""Handing a job over to a scheduler, unless a call that was killed has left it there already."""
+"""Handing a job over to a scheduler, unless a call that was killed has done so already."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     same = identity(about)
     if same is not None:
         before = records.read("submitted", same)
-        if before is not None and status(before, queue, time.time()) == "running":
+        if before is not None and _is_of_use(before, queue):
             return before
     name = job_name(about)
     log = Path("logs") / "cluster" / f"{name}.log"
@@ -59,6 +59,12 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
     if same is not None:
         records.write("submitted", same, found[0])
     return found[0]
+
+
+def _is_of_use(job: str, queue: Sequence[str]) -> bool:
+    """Whether a job waits or runs, or has done its work without a call of Snakemake to be told so."""
+    found = status(job, queue, time.time())
+    return found == "running" or (found == "success" and records.read("told", job) is None)
 
 
 def _filled(word: str, known: Mapping[str, str]) -> str:

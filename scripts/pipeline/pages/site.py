@@ -30,6 +30,7 @@ CONTENTS = {
         "data",
         "questions",
         "faults",
+        "cluster",
         "archive",
         "plan",
         "plan_errors",
