@@ -33,7 +33,7 @@ KILLED = frozenset(
         "TIMEOUT",
     )
 )
-"""Words of SLURM and LSF for the end of a job; with any other, or none, one that is listed runs or waits."""
+"""Words of SLURM and LSF for the end of a job; with any other, or none, a listed one runs or waits."""
 
 HOPELESS = (
     "AssocMaxWall",
