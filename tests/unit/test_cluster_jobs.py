@@ -50,6 +50,7 @@ def script(about=None, name="job.sh"):
         (None, "PENDING", "running"),
         (None, "COMPLETED", "success"),
         (None, "TIMEOUT", "failed"),
+        (None, "EXIT", "failed"),
         (None, "OUT_OF_MEMORY", "failed"),
         (None, "", "running"),  # schedulers that list numbers alone
     ],

@@ -18,12 +18,13 @@ FRESH = 5.0
 PATIENCE = 60.0
 """Seconds that the note of a job that has left the queue may take to be seen."""
 
-DONE = "COMPLETED"
+DONE = frozenset(("COMPLETED", "DONE"))
 KILLED = frozenset(
     (
         "BOOT_FAIL",
         "CANCELLED",
         "DEADLINE",
+        "EXIT",
         "FAILED",
         "NODE_FAIL",
         "OUT_OF_MEMORY",
@@ -32,7 +33,7 @@ KILLED = frozenset(
         "TIMEOUT",
     )
 )
-"""Words of SLURM for the end of a job; with any other, or none, one that is listed runs or waits."""
+"""Words of SLURM and LSF for the end of a job; with any other, or none, a listed one runs or waits."""
 
 HOPELESS = (
     "AssocMaxWall",
@@ -73,7 +74,7 @@ def status(job: str, queue: Sequence[str], now: float) -> str:
     if reason.startswith(HOPELESS) and records.read("hopeless", job) is None:
         records.write("hopeless", job, reason)
         _say(f"job {job} of the scheduler waits in vain ({reason}): stop, and ask for what it can give")
-    return "success" if state == DONE else "running"
+    return "success" if state in DONE else "running"
 
 
 def _missing(job: str, now: float) -> str:

@@ -78,11 +78,17 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any], base: Path) -
         strike_missing_files(Path.cwd())
         shape_messages(setup)
         note_interruption()
-        # for the commands of profiles, as for jobs, with the environment activated or not
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+        _have_python_found()
     if not workflow.deployment_settings.deployment_method:
         shell.prefix(_before_each_command(scripts / "start.py"))
     return setup
+
+
+def _have_python_found() -> None:
+    """By the commands of profiles for clusters: that of snakemake itself, activated or not."""
+    folder, path = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if path.split(os.pathsep)[0] != folder:
+        os.environ["PATH"] = os.pathsep.join([folder, path])
 
 
 def _before_each_command(start: Path) -> str:
