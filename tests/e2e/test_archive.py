@@ -5,8 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.conftest import Project
-from tests.e2e.conftest import FIGURE, PLAIN
+from tests.conftest import FIGURE, PLAIN, Project
 from tests.fuzz.damage import reproducible
 
 pytestmark = pytest.mark.slow

@@ -176,7 +176,7 @@ def _signature_of_method(function: Callable[..., Any]) -> Mapping[str, Parameter
 
 def _log_info(job: Job, indent: bool = False, printshellcmd: bool = True) -> None:
     workflow = job.dag.workflow
-    if not (workflow.dryrun and Quietness.RULES in workflow.output_settings.quiet):
+    if not (workflow.dryrun and Quietness.RULES in (workflow.output_settings.quiet or ())):
         _own_log_info(job, indent, printshellcmd)
 
 

@@ -6,7 +6,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from tests.conftest import Project
+from tests.conftest import Project, made_once
 from tests.e2e.browser import Complaints, opened, overflows
 
 pytestmark = pytest.mark.slow
@@ -20,12 +20,14 @@ FACTS = "results/smoke/facts"
 @pytest.fixture(scope="module")
 def project(finished, tmp_path_factory):
     """A finished project with the facts of a second figure of the same nets, and the page."""
-    folder = tmp_path_factory.mktemp("explore") / "a b"
-    shutil.copytree(finished.folder, folder)
-    project = Project(folder)
-    project.snakemake(*SMOKE, f"{FACTS}/initialisation.json")
-    project.snakemake(*SMOKE, "figures/explore.html")
-    return project
+
+    def make(folder):
+        shutil.copytree(finished.folder, folder)
+        project = Project(folder)
+        project.snakemake(*SMOKE, f"{FACTS}/initialisation.json")
+        project.snakemake(*SMOKE, "figures/explore.html")
+
+    return Project(made_once(tmp_path_factory, "explored a b", make))
 
 
 @pytest.fixture(scope="module")
