@@ -143,6 +143,22 @@ def test_one_that_has_succeeded_is_taken_over_until_a_call_is_told_so():
     assert submit.submit(counted, NOBODY, script()) == "2"
 
 
+def test_an_older_job_of_the_same_number_is_forgotten():
+    for kind in ("ended", "told"):
+        records.write(kind, "5", "0")
+    assert submit.submit(["echo", "5"], NOBODY, script()) == "5"
+    assert status.status("5", listing("5 RUNNING"), 1e9) == "running"
+
+
+def test_a_job_that_is_not_listed_yet_keeps_its_patience_for_later():
+    later = 2e9 + 2 * status.PATIENCE
+    assert status.status("7", NOBODY, 2e9) == "running"
+    records.forget("queue", "listed")
+    assert status.status("7", listing("7 RUNNING"), later) == "running"
+    records.forget("queue", "listed")
+    assert status.status("7", NOBODY, later) == "running"
+
+
 @pytest.mark.parametrize(
     "change", [{"params": {"settings": "other"}}, {"type": "group", "groupid": "g"}]
 )

@@ -4,6 +4,7 @@ Without pathlib: every few seconds a process asks for each job, and pathlib woul
 """
 
 import os
+from contextlib import suppress
 
 FOLDER = os.path.join(".snakemake", "cluster")
 
@@ -29,6 +30,12 @@ def write(kind: str, name: str, content: str) -> None:
     with open(f"{place}.{os.getpid()}", "w", encoding="utf-8") as file:
         file.write(content)
     os.replace(file.name, place)
+
+
+def forget(kind: str, name: str) -> None:
+    """Remove what was noted, if anything was."""
+    with suppress(FileNotFoundError):
+        os.remove(path(kind, name))
 
 
 def age(kind: str, name: str, now: float) -> float:

@@ -67,6 +67,7 @@ def status(job: str, queue: Sequence[str], now: float) -> str:
         return "running"  # the scheduler does not answer, which says nothing of the job
     if job not in listed:
         return _missing(job, now)
+    records.forget("missing", job)  # it was not listed yet
     state, reason = listed[job]
     if state in KILLED:
         _say(f"job {job} of the scheduler has ended with the word {state}")

@@ -56,6 +56,9 @@ def submit(command: Sequence[str], queue: Sequence[str], script: Path) -> str:
             f"the scheduler has not taken {name} (exit status {done.returncode}, "
             f"{done.stdout.strip()!r}); mend the command in the profile: {shlex.join(filled)}"
         )
+    # of an older job of that number; at once, for the new one takes a second to start Snakemake
+    for kind in ("ended", "told", "missing", "hopeless"):
+        records.forget(kind, found[0])
     if same is not None:
         records.write("submitted", same, found[0])
     return found[0]
