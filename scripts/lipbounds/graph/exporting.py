@@ -11,7 +11,7 @@ import re
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -131,13 +131,19 @@ def _only_composites(known: Callable[[str], bool]) -> Iterator[None]:
         return
 
     def some() -> set[Any]:
-        return {op for op in collect() if known(str(op)) or "sym_" in str(op)}
+        return {op for name, op in _composites(collect) if known(name) or "sym_" in name}
 
     module._collect_all_valid_cia_ops = some
     try:
         yield
     finally:
         module._collect_all_valid_cia_ops = collect
+
+
+@cache
+def _composites(collect: Callable[[], set[Any]]) -> tuple[tuple[str, Any], ...]:
+    """What ``collect`` finds, by name; once, because those that come later are not known anyway."""
+    return tuple((str(op), op) for op in collect())
 
 
 _ROUNDS = 4

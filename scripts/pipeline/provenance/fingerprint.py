@@ -107,7 +107,7 @@ def _module(path: Path) -> _Module:
     exempt = any(_is_exempt(node) for node in tree.body)
     stripper = _Stripper()
     tree = stripper.visit(tree)
-    code = ast.unparse(ast.fix_missing_locations(tree))
+    code = ast.unparse(tree)
     return _Module(code, tuple(stripper.imports), exempt, not _says_anything(tree))
 
 
@@ -165,12 +165,18 @@ class _Stripper(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def generic_visit(self, node: ast.AST) -> ast.AST:
-        super().generic_visit(node)
-        for name in ("body", "finalbody"):
-            statements = getattr(node, name, None)
-            if statements == [] and not isinstance(node, ast.Module) and name == "body":
-                node.body = [ast.Pass()]  # type: ignore[attr-defined]
+        """Into blocks alone, for no expression holds a statement."""
+        for name in _BLOCKS:
+            parts = getattr(node, name, None)
+            if isinstance(parts, list):
+                kept = [found for part in parts if (found := self.visit(part)) is not None]
+                empty = name == "body" and not kept and not isinstance(node, ast.Module)
+                setattr(node, name, [ast.Pass()] if empty else kept)
         return node
+
+
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements hold others."""
 
 
 _SETTINGS = {"BaseModel", "Family", "Section", "Settings"}
