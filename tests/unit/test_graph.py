@@ -12,10 +12,11 @@ from torch import nn
 from torch.nn import functional
 from torch.nn.utils import parametrizations
 
+from lipbounds import LayerConstant, OperatorNorm, register_rule
 from lipbounds.bounds import UnknownLayerError, lower_bound, upper_bound
-from lipbounds.graph import export, plain
+from lipbounds.graph import Node, export, plain
 from lipbounds.jacobian import jacobian_norms
-from lipbounds.operators import OPERATORS, Analysis
+from lipbounds.operators import MODULES, OPERATORS, Analysis
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
@@ -465,21 +466,99 @@ def test_products_and_attention_on_a_ball(seed, radius):
     assert upper_bound(model, (5, 3)).value == math.inf
 
 
-def test_plain_nets_have_the_graph_that_is_exported():
+CHAINS = {
+    "dense": (
+        (2, 3),
+        lambda: [nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh()],
+    ),
+    "normalised": ((4,), lambda: [nn.Linear(4, 6), nn.BatchNorm1d(6), nn.Sigmoid(), nn.Identity()]),
+    "signals": (
+        (26,),
+        lambda: [
+            nn.Unflatten(1, (2, 13)),
+            nn.Conv1d(2, 4, 3, stride=2, padding=2, dilation=2, bias=False),
+            nn.BatchNorm1d(4, affine=False, momentum=None),
+            nn.MaxPool1d(3, 2, padding=1, ceil_mode=True),
+            nn.AvgPool1d(2, 1, padding=1, count_include_pad=False),
+            nn.Flatten(),
+            nn.Linear(20, 3),
+        ],
+    ),
+    "images": (
+        (2, 9, 8),
+        lambda: [
+            nn.Conv2d(2, 4, (3, 2), stride=(2, 1), groups=2),
+            nn.BatchNorm2d(4),
+            nn.MaxPool2d((2, 3), stride=1, dilation=(1, 2)),
+            nn.AvgPool2d(2, 1, divisor_override=3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(16, 2),
+        ],
+    ),
+    "volumes": (
+        (1, 4, 4, 4),
+        lambda: [nn.Conv3d(1, 2, 2), nn.BatchNorm3d(2, eps=0.1), nn.MaxPool3d(2), nn.AvgPool3d(1)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_plain_nets_have_the_graph_that_is_exported(name):
     torch.manual_seed(0)
-    model = nn.Sequential(
-        nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Dropout(), nn.Linear(5, 3), nn.Tanh()
+    shape, layers = CHAINS[name]
+    model = nn.Sequential(*layers())
+    model.load_state_dict(
+        {k: torch.rand_like(v) if v.ndim else v for k, v in model.state_dict().items()}
     )
-    short, (long, _) = plain(model.eval(), (2, 3)), export(model, (2, 3))
-    assert [n.operator for n in short] == [n.operator for n in long]
-    assert [(n.path, n.layer, n.shape) for n in short][1:] == [(n.path, n.layer, n.shape) for n in long][
-        1:
-    ]
-    x = torch.randn(1, 2, 3)
+    model.eval()
+    short, (long, _) = plain(model, shape), export(model, shape, OPERATORS.__contains__)
+    for one, other in zip(list(short)[1:], list(long)[1:], strict=True):
+        for field in ("operator", "path", "layer", "shape", "dtype", "output"):
+            assert getattr(one, field) == getattr(other, field)
+        for argument, value in other.arguments.items():
+            same = torch.equal if isinstance(value, torch.Tensor) else lambda a, b: a == b
+            found = one.arguments[argument]
+            assert same(found, value) if not isinstance(value, Node) else isinstance(found, Node)
+    x = torch.randn(1, *shape)
     assert torch.equal(short.run(x)[short.outputs[0]], long.run(x)[long.outputs[0]])
+    assert torch.equal(short.run(x)[short.outputs[0]], model(x))
     model[1].register_forward_hook(lambda module, inputs, output: 2 * output)
-    assert plain(model, (2, 3)) is None
-    assert plain(nn.Sequential(nn.Linear(6, 5), nn.Linear(4, 3)), (6,)) is None
+    assert plain(model, shape) is None
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([nn.Linear(6, 5), nn.Linear(4, 3)], (6,)),
+        ([nn.Linear(6, 5), nn.Linear(5, 3).double()], (6,)),
+        ([nn.Linear(6, 5), nn.Dropout()], (6,)),
+        ([nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")], (1, 5, 5)),
+        ([nn.Conv2d(1, 2, 3, padding="same")], (1, 5, 5)),
+        ([nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)], (1, 5, 5)),
+        ([nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False).eval()], (1, 5, 5)),
+        ([nn.Conv2d(1, 2, 3), nn.MaxPool2d(2, return_indices=True)], (1, 5, 5)),
+        ([nn.Conv2d(1, 2, 3)], (5, 5)),
+        ([nn.Linear(6, 5), nn.Unflatten(1, (5, -1))], (6,)),
+        ([nn.Conv1d(1, 2, 3), nn.GELU()], (1, 5)),
+    ],
+)
+def test_other_chains_are_left_to_the_export(layers, shape):
+    assert plain(nn.Sequential(*layers), shape) is None
+
+
+def test_a_layer_of_a_plain_net_with_a_rule_of_its_own_is_bounded_by_it():
+    model = nn.Sequential(nn.Linear(3, 3), nn.ReLU()).eval()
+    before = upper_bound(model, (3,)).value
+
+    @register_rule(nn.ReLU)
+    def rule(module, input_shape, ord):
+        return LayerConstant(OperatorNorm(0.5, "upper", certified=True), "half")
+
+    try:
+        assert upper_bound(model, (3,)).value == pytest.approx(before / 2)
+    finally:
+        del MODULES[nn.ReLU]
 
 
 # All methods on random nets

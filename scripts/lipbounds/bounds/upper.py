@@ -121,7 +121,8 @@ def upper_bound(
 
 def _graph(model: nn.Module, input_shape: Shape) -> tuple[Graph, nn.Module]:
     """The graph, and the model that its operators need."""
-    found = plain(model, input_shape) if type(model) not in table.MODULES else None
+    whole = any(type(module) in table.MODULES for module in model.modules())
+    found = None if whole else plain(model, input_shape)
     if found is not None:
         return found, model
     return export(model, input_shape, table.OPERATORS.__contains__, table.MODULES)
