@@ -61,7 +61,8 @@ compare: $(VENV)/.complete ## say which numbers and verdicts of A=one.zip and B=
 	@$(BIN)/python scripts/compare.py $(if $(and $(A),$(B)),"$(A)" "$(B)",$(error say which: make compare A=one.zip B=two.zip))
 
 test: ## run all checks and all tests
-	$(MAKE) --no-print-directory lint test-fast test-slow test-cluster
+	$(MAKE) --no-print-directory lint test-fast
+	$(BIN)/python -m pytest -m "slow or cluster" --numprocesses $$(($$(getconf _NPROCESSORS_ONLN) + 1)) --dist loadgroup
 
 test-fast: $(VENV)/.complete-dev ## run the tests that take seconds
 	$(BIN)/python -m pytest -m "not slow and not cluster" --numprocesses auto

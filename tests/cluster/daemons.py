@@ -186,7 +186,7 @@ class Cluster:
         lines = self.call("squeue", "-h", "--states=all", "--format=%A %T").splitlines()
         return dict(line.split() for line in lines)
 
-    def wait_until(self, what: str, happened: Callable[[], bool], seconds: float = 60) -> None:
+    def wait_until(self, what: str, happened: Callable[[], bool], seconds: float = 120) -> None:
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             with suppress(AssertionError):

@@ -10,6 +10,7 @@ from tests.conftest import Project
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.xdist_group("cluster"),  # one worker, which mostly waits
     pytest.mark.skipif(
         bool(missing()),
         reason=f"no SLURM here to test with ({', '.join(missing())}): apt-get install slurm-wlm munge",
@@ -64,7 +65,7 @@ def call(project):
 
 
 def ended(process, log):
-    assert process.wait(timeout=150) == 0, log.read_text()
+    assert process.wait(timeout=400) == 0, log.read_text()
 
 
 def same_figure(project, local):

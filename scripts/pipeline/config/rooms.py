@@ -9,7 +9,7 @@ are found, not listed; the name of the folder is the name of the figure, table o
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def missing_functions(room: Room) -> Iterator[str]:
             yield f"{shown(file)}: is missing; it needs a function {need}"
             continue
         try:
-            defined = _defined(file)
+            defined = _defined(file.read_bytes())
         except SyntaxError as error:
             yield f"{shown(file)}, line {error.lineno}: is no Python: {error.msg}"
             continue
@@ -179,10 +179,11 @@ def missing_functions(room: Room) -> Iterator[str]:
             yield f"{shown(file)}: has no function {need}; docs/extending.md shows one"
 
 
-def _defined(file: Path) -> set[str]:
+@cache
+def _defined(source: bytes) -> set[str]:
     """Names that a module defines or imports at its top level."""
     names: set[str] = set()
-    for statement in ast.parse(file.read_bytes()).body:
+    for statement in ast.parse(source).body:
         if isinstance(statement, ast.FunctionDef | ast.ClassDef):
             names.add(statement.name)
         elif isinstance(statement, ast.Import | ast.ImportFrom):

@@ -103,7 +103,12 @@ def _digest(path: Path, root: Path, stack: tuple[Path, ...]) -> str:
 
 @cache
 def _module(path: Path) -> _Module:
-    tree = ast.parse(path.read_bytes(), filename=str(path))
+    return _parsed(path.read_bytes())
+
+
+@cache
+def _parsed(source: bytes) -> _Module:
+    tree = ast.parse(source)
     exempt = any(_is_exempt(node) for node in tree.body)
     stripper = _Stripper()
     tree = stripper.visit(tree)
