@@ -463,7 +463,7 @@ def apply(item: LinearMap, x: Tensor) -> Tensor | None:
     if isinstance(item, Matrix):
         return functional.linear(x.movedim(item.axis, -1), item.weight).movedim(-1, item.axis)
     if isinstance(item, Selection):
-        flat = x.flatten(1)
+        flat = x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
         if item.positions is not None:
             kept = flat[:, item.positions.clamp(min=0)]
             flat = kept if (item.positions >= 0).all() else kept * (item.positions >= 0)
