@@ -173,7 +173,6 @@ _entries("lipbounds.softsign.default", slopes=lambda o: _UNIT, range=Range(-1.0,
 _entries("lipbounds.tanhshrink.default", "lipbounds.softshrink.default", slopes=lambda o: _UNIT)
 _entries("lipbounds.hardshrink.default", slopes=lambda o: _UNIT if o["lambd"] <= 0 else _JUMP)
 _entries("threshold.default", slopes=_threshold)
-_entries("abs.default", slopes=lambda o: Slopes(-1.0, 1.0), range=_POSITIVE)
 _entries("sin.default", "cos.default", slopes=lambda o: Slopes(-1.0, 1.0), range=Range(-1.0, 1.0))
 _entries("atan.default", slopes=lambda o: _UNIT, range=Range(-1.5708, 1.5708))
 _entries("asinh.default", slopes=lambda o: _UNIT)

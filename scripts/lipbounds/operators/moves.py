@@ -67,7 +67,7 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         (source,) = node.inputs
-        if not node.dtype.is_floating_point:
+        if not (node.dtype.is_floating_point or node.dtype.is_complex):
             raise ValueError("converts to whole numbers, which jump")
         if "as_strided" in node.operator and not _contiguous(q, source):
             raise ValueError("reads the memory of a tensor whose entries do not lie in it in order")
@@ -78,7 +78,7 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
         return Affine([(source, (moved,))], silent=not fill)
 
     source = "moves entries, or adds constants" if kind != "copies" else "A^T A is diagonal"
-    operators(*names, constant=constant, source=source, tightness=tightness)(rule)
+    operators(*names, constant=constant, source=source, tightness=tightness, complex=True)(rule)
 
 
 def _contiguous(q: "Analysis", source: Node) -> bool:
@@ -142,6 +142,7 @@ def _pad(
     constant="norm of the vector of the parts' constants",
     source="side by side",
     tightness="exact for parts that depend on different entries",
+    complex=True,
 )  # fmt: skip
 def _cat(q: "Analysis", node: Node, tensors: Sequence[Any], dim: int = 0) -> Behaviour:
     return _joined(node, tensors)

@@ -28,7 +28,7 @@ def _group(source: Node, dim: Any) -> int:
 
 
 def _refuse_whole_numbers(node: Node) -> None:
-    if not node.dtype.is_floating_point:
+    if not (node.dtype.is_floating_point or node.dtype.is_complex):
         raise ValueError("converts to whole numbers, which jump")
 
 
@@ -37,6 +37,7 @@ def _refuse_whole_numbers(node: Node) -> None:
     constant="root of the number of entries, over that number for a mean",
     source="norm of a vector of ones",
     tightness="exact",
+    complex=True,
 )  # fmt: skip
 def _sum(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     _refuse_whole_numbers(node)
