@@ -262,7 +262,11 @@ class _Folding:
                 call.name, "input", None, {}, tuple(example.shape), example.dtype, layer="input"
             )
             return self.input
+        if spec.kind.name == "TOKEN":  # keeps checks of values in order
+            return None
         tensor = self._tensor(spec)
+        if not isinstance(tensor, Tensor):  # such as a generator of random numbers
+            return tensor
         if spec.target in changed:
             # a node without operator: whatever depends on it is refused
             node = Node(call.name, "input", None, {}, tuple(tensor.shape), tensor.dtype)
@@ -270,10 +274,11 @@ class _Folding:
             return node
         return tensor
 
-    def _tensor(self, spec: Any) -> Tensor:
+    def _tensor(self, spec: Any) -> Any:
         for store in (self.program.state_dict, self.program.constants):
             if spec.target in store:
-                return store[spec.target].detach()
+                found = store[spec.target]
+                return found.detach() if isinstance(found, Tensor) else found
         raise ValueError(f"{spec.target} is no tensor of the model")
 
     def _value(self, call: FxNode) -> Any:
@@ -283,6 +288,8 @@ class _Folding:
         arguments = map_arg(call.args, lambda n: self.values[n])
         options = map_arg(call.kwargs, lambda n: self.values[n])
         if not hasattr(call.target, "_schema"):
+            if str(call.target) == "with_effects" and not call.args[1]._schema.returns:  # type: ignore[union-attr]
+                return [None]  # an operator that only raises errors, as linear algebra has them
             if _varies([arguments, options]):
                 raise ValueError(_CONTROL_FLOW)
             return call.target(*arguments, **options)  # type: ignore[operator]

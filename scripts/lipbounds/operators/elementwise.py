@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from lipbounds.graph import Node
 from lipbounds.maps import Scaling
@@ -54,14 +53,18 @@ def _entries(
 
 
 def _ranged(
-    *names: str, slopes: Callable[[Options, Range], Slopes], range: Range = _EVERYWHERE, constant: str
+    *names: str,
+    slopes: Callable[[Options, Range], Slopes],
+    range: Range | Callable[[Options], Range] = _EVERYWHERE,
+    constant: str,
 ) -> None:
     """Registers functions whose slopes depend on where their argument lies."""
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         x, options = _only_varying(arguments)
         domain = q.ranges.of(x)
-        return Elementwise(x, _outward(slopes(options, domain)), range, domain)
+        values = range if isinstance(range, Range) else range(options)
+        return Elementwise(x, _outward(slopes(options, domain)), values, domain)
 
     source = "derivative on the range of the argument"
     operators(*names, constant=constant, source=source, tightness="exact on the range")(rule)
@@ -139,12 +142,6 @@ def _threshold(options: Options) -> Slopes:
     return Slopes(0.0, 1.0) if options["threshold"] == options["value"] else _JUMP
 
 
-def _clamp(options: Options) -> Slopes:
-    if any(isinstance(v, Tensor) and v.isnan().any() for v in options.values()):
-        raise ValueError("a limit is NaN")
-    return Slopes(0.0, 1.0)
-
-
 _UNIT = Slopes(0.0, 1.0)
 _entries("relu.default", slopes=lambda o: _UNIT, range=_POSITIVE)
 _entries("relu6.default", slopes=lambda o: _UNIT, range=Range(0.0, 6.0))
@@ -166,7 +163,6 @@ _entries("tanh.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
 _entries(
     "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default", slopes=lambda o: _UNIT
 )
-_entries("clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor", slopes=_clamp)
 _entries("softplus.default", slopes=_softplus)
 _entries("log_sigmoid.default", slopes=lambda o: _UNIT, range=Range(-math.inf, 0.0))
 _entries("lipbounds.softsign.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
@@ -177,6 +173,8 @@ _entries("sin.default", "cos.default", slopes=lambda o: Slopes(-1.0, 1.0), range
 _entries("atan.default", slopes=lambda o: _UNIT, range=Range(-1.5708, 1.5708))
 _entries("asinh.default", slopes=lambda o: _UNIT)
 _entries("erf.default", slopes=lambda o: Slopes(0.0, _ERF), range=Range(-1.0, 1.0))
+_entries("erfc.default", slopes=lambda o: Slopes(-_ERF, 0.0), range=Range(0.0, 2.0))
+_entries("nan_to_num.default", slopes=lambda o: Slopes(1.0, 1.0))
 
 
 # On a range
@@ -213,6 +211,14 @@ def _exp(value: float) -> float:
     return math.exp(value) if value < 709 else math.inf
 
 
+def _cosh(value: float) -> float:
+    return math.cosh(value) if abs(value) < 709 else math.inf
+
+
+def _sinh(value: float) -> float:
+    return math.sinh(value) if abs(value) < 709 else math.copysign(math.inf, value)
+
+
 def _exponential(base: float, r: Range) -> Slopes:
     if not base > 0:
         return Slopes(-math.inf, math.inf, "power of a base that is not positive")
@@ -220,24 +226,41 @@ def _exponential(base: float, r: Range) -> Slopes:
     return _hull(0.0, rate * _exp(max(rate * r.low, rate * r.high))) if rate else Slopes(0.0, 0.0)
 
 
-def _logarithm(shift: float) -> Callable[[Options, Range], Slopes]:
+def _logarithm(shift: float, base: float = math.e) -> Callable[[Options, Range], Slopes]:
     def slopes(options: Options, r: Range) -> Slopes:
         least = r.low + shift
         if not least > 0:
             return Slopes(0.0, math.inf, "not Lipschitz where the argument may be 0 or less")
-        return Slopes(0.0, 1 / least)
+        return Slopes(0.0, 1 / least / math.log(base))
 
     return slopes
 
 
 _ranged("square.default", slopes=lambda o, r: _power(2, r), range=_POSITIVE, constant="2 max |x|")
-_ranged("pow.Tensor_Scalar", slopes=lambda o, r: _power(o["exponent"], r), constant="|p| max |x|^(p-1)")
+_ranged(
+    "pow.Tensor_Scalar",
+    slopes=lambda o, r: _power(o["exponent"], r),
+    range=lambda o: _EVERYWHERE if o["exponent"] % 2 == 1 else _POSITIVE,  # or not a number
+    constant="|p| max |x|^(p-1)",
+)
 _ranged("pow.Scalar", slopes=lambda o, r: _exponential(float(o["self"]), r), constant="|log b| max b^x")
 _ranged(
     "exp.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), range=_POSITIVE, constant="max exp(x)"
 )
 _ranged("expm1.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), constant="max exp(x)")
 _ranged("log.default", slopes=_logarithm(0.0), constant="1 / min x")
+_ranged("log2.default", slopes=_logarithm(0.0, 2.0), constant="1 / (log 2 min x)")
+_ranged("log10.default", slopes=_logarithm(0.0, 10.0), constant="1 / (log 10 min x)")
+_ranged(
+    "exp2.default", slopes=lambda o, r: _exponential(2.0, r), range=_POSITIVE, constant="log 2 max 2^x"
+)
+_ranged("sinh.default", slopes=lambda o, r: Slopes(1.0, _cosh(r.peak)), constant="cosh(max |x|)")
+_ranged(
+    "cosh.default",
+    slopes=lambda o, r: Slopes(_sinh(r.low), _sinh(r.high)),
+    range=Range(1.0, math.inf),
+    constant="sinh(max |x|)",
+)
 _ranged("log1p.default", slopes=_logarithm(1.0), constant="1 / (1 + min x)")
 _ranged(
     "sqrt.default", slopes=lambda o, r: _power(0.5, r), range=_POSITIVE, constant="1 / (2 sqrt(min x))"
