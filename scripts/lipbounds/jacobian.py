@@ -111,8 +111,8 @@ def check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    if x.dim() < 2 or len(x) == 0:
-        raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
+    if x.dim() < 2 or x.numel() == 0:
+        raise ValueError(f"x must be (n, *input) with n >= 1 and entries, not {tuple(x.shape)}")
 
 
 class JacobianNorms:
@@ -126,11 +126,14 @@ class JacobianNorms:
         refuse_points(like)
         refuse_missing_weights(model)
         self._model = model
+        self.most_points: int | None = None
+        """Points that the model takes at a time; None for any number."""
         self._dense = _exact_layers(model, like)
         self._frozen: Frozen | None = None
         if self._dense is None:
             self._frozen = Frozen(model, like)
             check_model(model, self._frozen, like)
+            self.most_points = self._frozen.most_points
 
     def check(self, point: Tensor) -> None:
         """Raises ValueError where the gradients at and beside a point (*input) are not slopes."""

@@ -57,7 +57,11 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """Leaves random states and ``model`` as they were, whatever calls of it do.
 
     A copy may still lead to the model itself: through functions that were set on it, hooks among them.
+    Raises ValueError for what is no module, and as :func:`refuse_missing_weights` does.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"a model is an nn.Module, not {type(model).__name__}; put it into one")
+    refuse_missing_weights(model)
     python, numbers, before = random.getstate(), np.random.get_state(), _states(model)
     try:
         with torch.random.fork_rng(_cuda_devices(model)):

@@ -116,6 +116,7 @@ def _searched(
     start_value = norms[best].item()
     chosen = order[torch.arange(starts, device=x.device) % len(order)]
     guide = _guide(model, x)
+    guide.most_points = norms_at.most_points
     values = norms.to(x.device)[chosen]
     search = _Search(norms_at, guide, x[chosen].detach(), values, radius, box, ord, seed)
     for step in range(steps):

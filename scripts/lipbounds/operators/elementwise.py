@@ -40,14 +40,15 @@ _DERIVATIVE = "derivative, checked in 30-digit arithmetic"
 def _entries(
     *names: str,
     slopes: Callable[[Options], Slopes],
-    range: Range = _EVERYWHERE,
+    range: Range | Callable[[Options], Range] = _EVERYWHERE,
     constant: str = "largest |slope|",
 ) -> None:
     """Registers functions whose slopes depend on their options alone."""
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         x, options = _only_varying(arguments)
-        return Elementwise(x, slopes(options), range)
+        values = range if isinstance(range, Range) else range(options)
+        return Elementwise(x, slopes(options), values)
 
     operators(*names, constant=constant, source=_DERIVATIVE, tightness="exact")(rule)
 
@@ -142,6 +143,17 @@ def _threshold(options: Options) -> Slopes:
     return Slopes(0.0, 1.0) if options["threshold"] == options["value"] else _JUMP
 
 
+def _limits(options: Options) -> Range:
+    """What a clamp lets through; with limits the wrong way round all is the upper one."""
+    low, high = (
+        next((float(options[name]) for name in names if options.get(name) is not None), default)
+        for names, default in ((("min", "min_val"), -math.inf), (("max", "max_val"), math.inf))
+    )
+    if math.isnan(low) or math.isnan(high):
+        raise ValueError("a limit is NaN")
+    return Range(min(low, high), high)
+
+
 _UNIT = Slopes(0.0, 1.0)
 _entries("relu.default", slopes=lambda o: _UNIT, range=_POSITIVE)
 _entries("relu6.default", slopes=lambda o: _UNIT, range=Range(0.0, 6.0))
@@ -161,8 +173,9 @@ _entries("sigmoid.default", slopes=lambda o: Slopes(0.0, 0.25), range=Range(0.0,
 _entries("hardsigmoid.default", slopes=lambda o: Slopes(0.0, up(1 / 6)), range=Range(0.0, 1.0))
 _entries("tanh.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
 _entries(
-    "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default", slopes=lambda o: _UNIT
-)
+    "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default",
+    slopes=lambda o: _UNIT, range=_limits,
+)  # fmt: skip
 _entries("softplus.default", slopes=_softplus)
 _entries("log_sigmoid.default", slopes=lambda o: _UNIT, range=Range(-math.inf, 0.0))
 _entries("lipbounds.softsign.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
