@@ -702,7 +702,7 @@ NONLINEAR = table(
         of("std.correction", lambda x: x.std(2, correction=0), lambda x: x.std(), orders=(2,)),
         of("view_as_complex.default view_as_real.default", *[lambda x: R(C(x.view(1, 2, 3, 2)).roll(1, 1)[:, :, :2])] * 2, orders=(2,)),
         of("complex.default mul.Tensor div.Tensor add.Tensor", lambda x: R(torch.complex(x, 3 * x.flip(2))), lambda x: R(x.unsqueeze(1) * cw(3, 1, 6)), lambda x: R((x * 1j) / cw(6)), lambda x: R(x - 2j * x + cw(6)), orders=(2,), loose=3.1),
-        of("_conj_physical.default abs.default", lambda x: R((x * (2 + 1j)).conj_physical()), lambda x: (x * (1 + 5j)).abs(), orders=(2,)),
+        of("_conj_physical.default _conj.default abs.default", lambda x: R((x * (2 + 1j)).conj_physical()), lambda x: R(A._conj.default(x * (2 + 1j)).roll(1, 1)), lambda x: (x * (1 + 5j)).abs(), orders=(2,)),
         of("_fft_r2c.default", *[lambda x, n=n: R(A._fft_r2c.default(x, [2], n, True)) for n in (0, 1, 2)], lambda x: R(A._fft_r2c.default(x, [1, 2], 0, False)), orders=(2,)),
         of("_fft_c2c.default", lambda x: R(A._fft_c2c.default(x * 1j, [2], 2, False)), lambda x: R(A._fft_c2c.default(A._fft_r2c.default(x, [2], 0, False), [1], 0, True))[..., 0], orders=(2,)),
         of("_fft_c2r.default", lambda x: A._fft_c2r.default(C(x.view(1, 6, 2)), [1], 2, 11), lambda x: A._fft_c2r.default(C(x.view(1, 2, 3, 2)), [1, 2], 0, 4), lambda x: A._fft_c2r.default(A._fft_r2c.default(x, [2], 0, True) * cw(4), [2], 2, 6), orders=(2,), loose=1.5),

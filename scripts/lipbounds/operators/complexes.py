@@ -36,7 +36,6 @@ def constant(q: "Analysis", source: Node, value: float, how: str, range: Range =
 
 @operators(
     "view_as_complex.default", "view_as_real.default", "_conj.default", "_conj_physical.default",
-    "conj_physical.default",
     constant="1", source="the same numbers", tightness="exact", complex=True,
 )  # fmt: skip
 def _same_numbers(q: "Analysis", node: Node, self: Node) -> Behaviour:
