@@ -147,10 +147,10 @@ def flat_outputs(result: Any, n: int) -> Tensor:
                 "first; wrap the model so that it returns only what belongs to single points"
             )
         parts.append(leaf.unsqueeze(1) if leaf.dim() == 1 else leaf.flatten(1))
-    if not parts:
+    if not any(part.numel() for part in parts):
         raise ValueError(
-            f"the model returns {type(result).__name__} without any floating tensor; wrap it so that it "
-            "returns the numbers whose Jacobian is asked for"
+            f"the model returns {type(result).__name__} without any floating tensor that has "
+            "entries; wrap it so that it returns the numbers whose Jacobian is asked for"
         )
     return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 

@@ -23,8 +23,9 @@ from lipbounds.frozen import Frozen, in_half_precision
 from lipbounds.hooks import has_hooks
 from lipbounds.matrix_free import Products, graph_products, top_singular
 from lipbounds.products import times_transposed
-from lipbounds.soundness import check_model, refuse_points
+from lipbounds.soundness import check_model, refuse_norms, refuse_points
 from lipbounds.threads import map_single_threaded
+from lipbounds.twin import refuse_missing_weights, undisturbed
 
 _CHUNK_ELEMENTS = 1 << 19
 """Elements of the largest temporary of one chunk of points (2 MiB of float32), which stays in cache."""
@@ -88,8 +89,9 @@ def jacobian_norms(
     ------
     ValueError
         For another ``ord``, a batch size below 1, ``x`` without points or with entries that are NaN or
-        infinite; for a model whose samples mix, that is random in eval mode, whose gradients contradict
-        its outputs (see :func:`lipbounds.soundness.check_model`), or without floating outputs.
+        infinite, and norms that are not finite; for a model whose samples mix, that is random in eval
+        mode, whose gradients contradict its outputs (see :func:`lipbounds.soundness.check_model`), or
+        without floating outputs.
 
     Warns
     -----
@@ -97,7 +99,10 @@ def jacobian_norms(
         Where the estimated error is above 1e-6 and the Jacobian is too large to be written down.
     """
     check_arguments(x, ord, batch_size)
-    return JacobianNorms(model, x)(x, ord=ord, batch_size=batch_size)
+    with undisturbed(model):
+        norms = JacobianNorms(model, x)(x, ord=ord, batch_size=batch_size)
+    refuse_norms(norms)
+    return norms
 
 
 def check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
@@ -106,8 +111,8 @@ def check_arguments(x: Tensor, ord: float, batch_size: int | None) -> None:
         raise ValueError(f"ord must be 1, 2 or inf, not {ord!r}")
     if batch_size is not None and batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-    if x.dim() < 2 or len(x) == 0:
-        raise ValueError(f"x must be (n, *input) with n >= 1, not {tuple(x.shape)}")
+    if x.dim() < 2 or x.numel() == 0:
+        raise ValueError(f"x must be (n, *input) with n >= 1 and entries, not {tuple(x.shape)}")
 
 
 class JacobianNorms:
@@ -119,16 +124,34 @@ class JacobianNorms:
 
     def __init__(self, model: nn.Module, like: Tensor) -> None:
         refuse_points(like)
+        refuse_missing_weights(model)
+        self._model = model
+        self.most_points: int | None = None
+        """Points that the model takes at a time; None for any number."""
         self._dense = _exact_layers(model, like)
         self._frozen: Frozen | None = None
         if self._dense is None:
             self._frozen = Frozen(model, like)
             check_model(model, self._frozen, like)
+            self.most_points = self._frozen.most_points
+
+    def check(self, point: Tensor) -> None:
+        """Raises ValueError where the gradients at and beside a point (*input) are not slopes."""
+        if self._frozen is not None:
+            check_model(self._model, self._frozen, point.unsqueeze(0))
 
     def __call__(self, x: Tensor, *, ord: float = 2, batch_size: int | None = None) -> Tensor:
-        """Norms (n,) in float64 at points ``x`` (n, *input)."""
+        """Norms (n,) in float64 at points ``x`` (n, *input), NaN where the Jacobian is not finite."""
         check_arguments(x, ord, batch_size)
         refuse_points(x)
+        try:
+            return self._norms(x, ord, batch_size)
+        except torch.linalg.LinAlgError:  # what is not finite at one point is at that point alone
+            if len(x) == 1:
+                return torch.full((1,), math.nan, dtype=torch.float64, device=x.device)
+            return torch.cat([self(point, ord=ord) for point in x.split(1)])
+
+    def _norms(self, x: Tensor, ord: float, batch_size: int | None) -> Tensor:
         with torch.no_grad():
             if self._dense is not None:
                 return _of_dense(self._dense, x.detach().flatten(1), ord, batch_size)

@@ -221,7 +221,15 @@ def _scaling_twice(first: Scaling, then: Scaling) -> Scaling | None:
     deviation = _product_deviation(sizes[0], first.deviation, sizes[1], then.deviation)
     exact = is_exact(first) or is_exact(then)
     rounding = 0.0 if exact else 2 * UNIT_ROUNDOFF * factors.abs().max().item()
-    return Scaling(factors, sum_up([deviation, rounding])) if _moderate(factors) else None
+    if not _moderate(factors) or _underflows(factors, first.factors, then.factors):
+        return None
+    return Scaling(factors, sum_up([deviation, rounding]))
+
+
+def _underflows(product: Tensor, one: Tensor, other: Tensor) -> bool:
+    """Whether entries of an elementwise product are too small to be told from 0, and are not 0."""
+    small = product.abs() < torch.finfo(product.dtype).tiny
+    return bool((small & (one != 0) & (other != 0)).any())
 
 
 def _moderate(product: Tensor) -> bool:
@@ -235,7 +243,9 @@ def _scaled_matrix(matrix: Matrix, scaling: Scaling, *, rows: bool) -> Matrix | 
         return None
     factors = scaling.factors.reshape(-1)
     weight = matrix.weight * (factors.unsqueeze(1) if rows else factors)
-    if not _moderate(weight):
+    if not _moderate(weight) or _underflows(
+        weight, matrix.weight, factors.unsqueeze(1) if rows else factors
+    ):
         return None
     deviation = _scaled_deviation(matrix.weight, matrix.deviation, weight, scaling)
     return Matrix(weight, deviation, matrix.axis)
@@ -254,7 +264,7 @@ def _scaled_filter(filter_: Filter, scaling: Scaling, *, output: bool) -> Filter
             factors = factors.view(groups, 1, -1).expand(-1, len(kernel) // groups, -1)
             factors = factors.reshape(len(kernel), -1, *[1] * (kernel.dim() - 2))
     scaled = kernel * factors
-    if not _moderate(scaled):
+    if not _moderate(scaled) or _underflows(scaled, kernel, factors):
         return None
     deviation = _scaled_deviation(kernel, filter_.deviation, scaled, scaling, taps=True)
     return replace(filter_, kernel=scaled, deviation=deviation)
@@ -463,7 +473,7 @@ def apply(item: LinearMap, x: Tensor) -> Tensor | None:
     if isinstance(item, Matrix):
         return functional.linear(x.movedim(item.axis, -1), item.weight).movedim(-1, item.axis)
     if isinstance(item, Selection):
-        flat = x.flatten(1)
+        flat = x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)
         if item.positions is not None:
             kept = flat[:, item.positions.clamp(min=0)]
             flat = kept if (item.positions >= 0).all() else kept * (item.positions >= 0)

@@ -47,6 +47,17 @@ def refuse_points(x: Tensor) -> None:
             )
 
 
+def refuse_norms(norms: Tensor) -> None:
+    """Raises ValueError for norms of Jacobians (n,) that are not finite."""
+    bad = ~norms.isfinite()
+    if bad.any():
+        raise ValueError(
+            f"the norm of the Jacobian is not finite at {int(bad.sum())} of {len(norms)} points, the "
+            f"first is point {int(bad.nonzero()[0, 0])}; look at the weights, and for functions whose "
+            "slopes are infinite or undefined there, such as square roots at 0"
+        )
+
+
 def check_model(model: nn.Module, frozen: Frozen, x: Tensor) -> None:
     """Looks whether rows of ``model`` depend on their own points only, and have the slopes that
     autograd gives. Sets ``frozen.most_points`` to 1 for a model that takes only one point at a time.
@@ -105,7 +116,11 @@ def _find_most_points(frozen: Frozen, pair: Tensor) -> None:
         try:
             frozen(frozen.prepared(pair[:1]))
         except Exception:
-            raise error from None
+            if isinstance(error, ValueError):
+                raise error from None
+            raise ValueError(
+                f"the model cannot be called on points of shape {tuple(pair.shape)}: {error}"
+            ) from error
         frozen.most_points = 1
 
 
@@ -222,16 +237,26 @@ def _gradients(frozen: Frozen, points: Tensor, weights: Tensor) -> tuple[Tensor,
     for part, weight in zip(parts, weights.split([len(part) for part in parts]), strict=True):
         with torch.enable_grad():
             inputs = part.requires_grad_()
-            outputs = frozen(inputs)
+            outputs = _differentiable(frozen, inputs)
         gradients.append(_gradient(outputs, inputs, weight.to(outputs.dtype)))
         sizes.append((outputs.detach() * weight).abs().sum(1))
     return torch.cat(gradients), torch.cat(sizes)
 
 
+def _differentiable(frozen: Frozen, inputs: Tensor) -> Tensor:
+    try:
+        return frozen(inputs)
+    except RuntimeError as error:  # it did run without gradients
+        raise ValueError(f"autograd cannot differentiate the model: {error}") from error
+
+
 def _gradient(outputs: Tensor, inputs: Tensor, weight: Tensor) -> Tensor:
     if not outputs.requires_grad:
         return torch.zeros_like(inputs)
-    (gradient,) = torch.autograd.grad(outputs, inputs, weight, allow_unused=True)
+    try:
+        (gradient,) = torch.autograd.grad(outputs, inputs, weight, allow_unused=True)
+    except RuntimeError as error:
+        raise ValueError(f"autograd cannot differentiate the model: {error}") from error
     return torch.zeros_like(inputs) if gradient is None else gradient
 
 

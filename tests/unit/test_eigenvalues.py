@@ -125,16 +125,12 @@ def test_what_has_not_converged_is_left_to_lapack(every_stack_together, monkeypa
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("size", [2, 3, 10])
-def test_not_finite_is_as_by_lapack(size, bad, every_stack_together):
+def test_not_finite_is_nan_where_it_is(size, bad, every_stack_together):
     matrices = FAMILIES["wide"](size)
     matrices[7, -1, 0] = matrices[7, 0, -1] = bad
-    if size > 2:
-        with pytest.raises(torch.linalg.LinAlgError):
-            top_eigenvalues(matrices)
-    else:
-        found = top_eigenvalues(matrices)
-        assert found[7].isnan()
-        assert found.isnan().sum() == 1
+    found = top_eigenvalues(matrices)
+    assert found[7].isnan()
+    assert found.isnan().sum() == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 999, 2001])

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from lipbounds.jacobian import JacobianNorms, check_arguments
 from lipbounds.kinks import norms_beside_kinks
+from lipbounds.soundness import refuse_norms
+from lipbounds.twin import undisturbed
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,11 @@ def lower_bound(
     Arguments and errors are those of :func:`lipbounds.jacobian.jacobian_norms`.
     """
     check_arguments(x, ord, batch_size)
-    norms = norms_beside_kinks(JacobianNorms(model, x), x, ord=ord, batch_size=batch_size)
+    with undisturbed(model):
+        norms_at = JacobianNorms(model, x)
+        norms = norms_beside_kinks(norms_at, x, ord=ord, batch_size=batch_size)
+        refuse_norms(norms)
+        norms_at.check(x[norms.argmax()])
     return LowerBound(
         max=norms.max().item(),
         mean=norms.mean().item(),

@@ -17,7 +17,8 @@ from torch.nn import functional
 from lipbounds.frozen import Frozen, in_half_precision
 from lipbounds.jacobian import JacobianNorms, leading_gradients
 from lipbounds.kinks import beside_kink, norms_beside_kinks
-from lipbounds.soundness import refuse_points
+from lipbounds.soundness import refuse_norms, refuse_points
+from lipbounds.twin import undisturbed
 
 Domain = tuple[float | Tensor, float | Tensor]
 
@@ -93,15 +94,29 @@ def search_lower_bound(
     if in_half_precision(model, x):
         x = x.to(torch.float32)
     box = _box(domain, x)
+    with undisturbed(model):
+        return _searched(model, x, radius, box, ord, starts, steps, seed)
+
+
+def _searched(
+    model: nn.Module,
+    x: Tensor,
+    radius: float,
+    box: tuple[Tensor, Tensor] | None,
+    ord: float,
+    starts: int,
+    steps: int,
+    seed: int,
+) -> SearchResult:
     norms_at = JacobianNorms(model, x)
     norms = norms_beside_kinks(norms_at, x, ord=ord)
-    if not norms.isfinite().all():
-        raise ValueError("the Jacobian norm is not finite at some of the points; look at the weights")
+    refuse_norms(norms)
     order = norms.argsort(descending=True, stable=True).to(x.device)
     best = int(order[0])
     start_value = norms[best].item()
     chosen = order[torch.arange(starts, device=x.device) % len(order)]
     guide = _guide(model, x)
+    guide.most_points = norms_at.most_points
     values = norms.to(x.device)[chosen]
     search = _Search(norms_at, guide, x[chosen].detach(), values, radius, box, ord, seed)
     for step in range(steps):
@@ -116,6 +131,7 @@ def search_lower_bound(
         point, value = beside_kink(norms_at, point, value, ord=ord, box=box, pull=search.ball(winner))
     if not value > start_value:
         value, point = start_value, x[best].detach().clone()
+    norms_at.check(point)
     return SearchResult(value, point, start_value, len(x) + search.evaluations + 1)
 
 

@@ -9,6 +9,7 @@ from lipbounds.bounds.segments import CHAIN_BOUNDS, Tightening
 from lipbounds.graph import Graph, Shape, check, export, plain
 from lipbounds.operator_norm import Kind
 from lipbounds.operators import Analysis, Layer, table
+from lipbounds.twin import undisturbed
 
 
 @dataclass(frozen=True)
@@ -104,11 +105,12 @@ def upper_bound(
         raise ValueError(f"{method} bounds the 2-norm only; with ord={ord} use method='autolip'")
     if not radius > 0:
         raise ValueError(f"radius must be positive, not {radius!r}")
-    graph, _kept = _graph(model, tuple(input_shape))
-    tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
-    analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
-    check(graph, model)
-    bound = analysis.run()
+    with undisturbed(model):
+        graph, _kept = _graph(model, tuple(input_shape))
+        tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
+        analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
+        check(graph, model)
+        bound = analysis.run()
     return UpperBound(
         log10=bound.log10,
         value=bound.value,

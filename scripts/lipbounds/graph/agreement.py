@@ -6,6 +6,7 @@ cannot show. Calls of the model itself do show them.
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +19,17 @@ from lipbounds.graph.program import Graph, Node
 from lipbounds.twin import twin
 
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
-"""Of the largest entry of a result; kernels for other batch sizes round otherwise."""
+"""Of the largest entry of a result, by the least precise type on the way to it; kernels for other
+batch sizes round otherwise."""
 
 _HALF_TOLERANCE = 0.05
+
+_SIZES = (1e-3, 1e3)
+"""Of further inputs: what code decides by values, behind the back of the export, shows at some size."""
+
+
+class _CannotRunError(ValueError):
+    """The model raises an error where it is called."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +38,22 @@ class _Call:
 
     results: list[Tensor]
     modules: dict[tuple[str, int], Tensor]
+    tolerance: float
+
+    def agrees(self, results: Sequence[Tensor]) -> bool:
+        """Whether these are the ``results``."""
+        return len(results) == len(self.results) and all(map(self.close, results, self.results))
+
+    def close(self, one: Tensor, other: Tensor) -> bool:
+        """Whether two tensors differ by no more than rounding may make them."""
+        if one.shape != other.shape or one.dtype != other.dtype:
+            return False
+        if not one.is_floating_point() or one.numel() == 0:
+            return torch.equal(one, other)
+        a, b = one.double(), other.double()
+        finite = a[a.isfinite()].abs()
+        size = finite.max().item() if len(finite) else 0.0
+        return torch.allclose(a, b, rtol=self.tolerance, atol=self.tolerance * size, equal_nan=True)
 
 
 def check(graph: Graph, model: nn.Module) -> None:
@@ -37,9 +62,10 @@ def check(graph: Graph, model: nn.Module) -> None:
 
     The model is called twice on a random input, which must give the same, as must the graph, and on
     two inputs at once, which must give what each gives alone. The error names the first module whose
-    results differ. A model that takes one sample at a time only is spared the last call. A model in
-    train mode is called in that mode too: what is bounded is the eval mode, and code that asks for
-    the mode must not make another function of it.
+    results differ. Model and graph must agree on small and large inputs too, and on some between 0 and
+    1; numbers that calls change must not matter after many of them. A model that takes one sample at a
+    time only is spared the call with two. A model in train mode is called in that mode too: what is
+    bounded is the eval mode, and code that asks for the mode must not make another function of it.
     """
     generator = torch.Generator().manual_seed(0)
     x, y = (
@@ -50,31 +76,90 @@ def check(graph: Graph, model: nn.Module) -> None:
     )
     training = twin(model) if any(module.training for module in model.modules()) else None
     model = twin(model).eval()
-    once, again = _called(model, x), _called(model, x)
-    if not _agree(once.results, again.results):
+    before = _counts(model)
+    tolerance = _tolerance(graph)
+    once, again = _called(model, x, tolerance), _called(model, x, tolerance)
+    if not once.agrees(again.results):
         raise ValueError(
             f"{_first_difference(once, again)}: two calls on the same input give different results, so "
             "there is no one function to bound"
         )
-    values = graph.run(x)
-    exported = [values[leaf] if isinstance(leaf, Node) else leaf for leaf in graph.results]
-    if not _agree(exported, once.results):
-        raise ValueError(
-            f"{_first_exception(graph, values, once)}: the exported graph computes something else than "
-            "the model, whose forward asks whether it is exported, or keeps a state in Python"
-        )
+    _refuse_other_graph(graph, x, once)
+    _refuse_counters(model, before, x, once)
+    for further in (*(size * x for size in _SIZES), x.abs() / (1 + x.abs())):
+        with suppress(_CannotRunError):  # not every model takes every value
+            found = _called(model, further, tolerance)
+            exported = _exported(graph, graph.run(further))
+            if not (found.agrees(exported) or _sensitive(model, further, found)):
+                _refuse_other_graph(graph, further, found)
     if training is not None:
         _refuse_other_mode(training, x, once)
     _refuse_mixing(model, x, y, once)
 
 
+def _tolerance(graph: Graph) -> float:
+    types = {node.dtype for node in graph if node.dtype.is_floating_point}
+    return max((_TOLERANCES.get(dtype, _HALF_TOLERANCE) for dtype in types), default=_HALF_TOLERANCE)
+
+
+def _refuse_other_graph(graph: Graph, x: Tensor, call: _Call) -> None:
+    values = graph.run(x)
+    if not call.agrees(_exported(graph, values)):
+        raise ValueError(
+            f"{_first_exception(graph, values, call)}: the exported graph computes something else than "
+            "the model, whose forward asks whether it is exported, decides by values where the export "
+            "does not see it, or keeps a state in Python"
+        )
+
+
+def _counts(model: nn.Module) -> dict[tuple[str, str], float]:
+    """Numbers that modules hold as plain attributes, by path and name."""
+    return {
+        (path, name): value
+        for path, module in model.named_modules()
+        if not isinstance(module, torch.jit.ScriptModule)
+        for name, value in vars(module).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
+def _refuse_counters(
+    model: nn.Module, before: dict[tuple[str, str], float], x: Tensor, once: _Call
+) -> None:
+    """Numbers that calls change are set to what they will be after many calls."""
+    moved = {key: n - before.get(key, 0) for key, n in _counts(model).items() if n != before.get(key, 0)}
+    if not moved:
+        return
+    for calls in (100, 1_000_000):
+        for (path, name), step in moved.items():
+            setattr(model.get_submodule(path), name, before.get((path, name), 0) + calls * step)
+        with suppress(_CannotRunError):
+            if not once.agrees(_called(model, x, once.tolerance).results):
+                path, name = next(iter(moved))
+                place = f"{path}.{name}" if path else name
+                raise ValueError(
+                    f"{place} changes with every call of the model, and after many calls its output "
+                    "does too, so there is no one function to bound"
+                )
+
+
+def _exported(graph: Graph, values: dict[Node, Tensor]) -> list[Tensor]:
+    return [values[leaf] if isinstance(leaf, Node) else leaf for leaf in graph.results]
+
+
+def _sensitive(model: nn.Module, x: Tensor, call: _Call) -> bool:
+    """Whether roundings of the input alone change results by more than is tolerated."""
+    beside = x * (1 + 4 * torch.finfo(x.dtype).eps)
+    return not call.agrees(_called(model, beside, call.tolerance).results)
+
+
 def _refuse_other_mode(training: nn.Module, x: Tensor, evaluated: _Call) -> None:
     try:
-        trained = _called(training, x)
-    except ValueError:
+        trained = _called(training, x, evaluated.tolerance)
+    except _CannotRunError:
         place = "the forward method of the model"
     else:
-        if _agree(trained.results, evaluated.results):
+        if evaluated.agrees(trained.results):
             return
         place = _first_difference(evaluated, trained)
     raise ValueError(
@@ -83,7 +168,7 @@ def _refuse_other_mode(training: nn.Module, x: Tensor, evaluated: _Call) -> None
     )
 
 
-def _called(model: nn.Module, x: Tensor) -> _Call:
+def _called(model: nn.Module, x: Tensor, tolerance: float) -> _Call:
     """One call on a copy of ``x``, with what every module returned."""
     modules: dict[tuple[str, int], Tensor] = {}
 
@@ -102,33 +187,21 @@ def _called(model: nn.Module, x: Tensor) -> _Call:
         with torch.no_grad():
             result = model(x.clone())
     except Exception as error:
-        raise ValueError(f"{type(model).__name__} cannot be run on a random input: {error}") from error
+        raise _CannotRunError(
+            f"{type(model).__name__} cannot be run on a random input: {error}"
+        ) from error
     finally:
         for handle in handles:
             handle.remove()
     leaves = tree_flatten(result)[0]
-    return _Call([leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor)], modules)
-
-
-def _agree(ones: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return len(ones) == len(others) and all(map(_close, ones, others))
-
-
-def _close(one: Tensor, other: Tensor) -> bool:
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    if not one.is_floating_point() or one.numel() == 0:
-        return torch.equal(one, other)
-    a, b = one.double(), other.double()
-    finite = a[a.isfinite()].abs()
-    size = finite.max().item() if len(finite) else 0.0
-    tolerance = _TOLERANCES.get(one.dtype, _HALF_TOLERANCE)
-    return torch.allclose(a, b, rtol=tolerance, atol=tolerance * size, equal_nan=True)
+    return _Call(
+        [leaf.detach().clone() for leaf in leaves if isinstance(leaf, Tensor)], modules, tolerance
+    )
 
 
 def _first_difference(one: _Call, other: _Call) -> str:
     for key, value in one.modules.items():
-        if key not in other.modules or not _close(value, other.modules[key]):
+        if key not in other.modules or not one.close(value, other.modules[key]):
             return key[0]
     return "the forward method of the model"
 
@@ -139,24 +212,24 @@ def _first_exception(graph: Graph, values: dict[Node, Tensor], call: _Call) -> s
     for (path, count), value in call.modules.items():
         node = last.get(path)
         repeated = (path, 1) in call.modules
-        if node is not None and count == 0 and not repeated and not _close(values[node], value):
+        if node is not None and count == 0 and not repeated and not call.close(values[node], value):
             return f"at or before {node.place}"
     return "the forward method of the model"
 
 
 def _refuse_mixing(model: nn.Module, x: Tensor, y: Tensor, first: _Call) -> None:
     try:
-        both = _called(model, torch.cat([x, y]))
-    except ValueError:  # it is written for one sample at a time
+        both = _called(model, torch.cat([x, y]), first.tolerance)
+    except _CannotRunError:  # it is written for one sample at a time
         return
-    second = _called(model, y)
+    second = _called(model, y, first.tolerance)
     pairs = zip(both.results, first.results, second.results, strict=False)
-    if all(_side_by_side(*leaves) for leaves in pairs):
+    if all(_side_by_side(first, *leaves) for leaves in pairs):
         return
     place = "the forward method of the model"
     for key, together in both.modules.items():
         parts = first.modules.get(key), second.modules.get(key)
-        if None not in parts and not _side_by_side(together, *parts):  # type: ignore[arg-type]
+        if None not in parts and not _side_by_side(first, together, *parts):  # type: ignore[arg-type]
             place = key[0]
             break
     raise ValueError(
@@ -165,9 +238,9 @@ def _refuse_mixing(model: nn.Module, x: Tensor, y: Tensor, first: _Call) -> None
     )
 
 
-def _side_by_side(both: Tensor, first: Tensor, second: Tensor) -> bool:
+def _side_by_side(call: _Call, both: Tensor, first: Tensor, second: Tensor) -> bool:
     """Whether a result for two samples consists of the results for each, along some axis."""
-    if both.shape == first.shape and _close(both, first) and _close(both, second):
+    if both.shape == first.shape and call.close(both, first) and call.close(both, second):
         return True  # it does not depend on the input
     if both.dim() != first.dim() or both.dim() == 0:
         return False
@@ -176,7 +249,7 @@ def _side_by_side(both: Tensor, first: Tensor, second: Tensor) -> bool:
         doubled[axis] *= 2
         if list(both.shape) == doubled:
             half = first.shape[axis]
-            if _close(both.narrow(axis, 0, half), first) and _close(
+            if call.close(both.narrow(axis, 0, half), first) and call.close(
                 both.narrow(axis, half, half), second
             ):
                 return True

@@ -50,16 +50,22 @@ def export(
         inputs, outputs of a type that hides tensors, and inputs that a layer rejects.
     """
     refuse_train_mode(model)
-    _refuse_missing_weights(model)
     copied = twin(model).eval()
-    like = next((t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()), None)
-    if like is not None:
-        example = torch.zeros(1, *input_shape, dtype=like.dtype, device=like.device)
-        return _exported(copied, example, known, whole), copied
-    example = torch.zeros(1, *input_shape, dtype=torch.float64)
-    if _rejection(twin(copied), example) is not None:  # it may hold numbers of another type
-        example = example.float()
-    return _exported(copied, example, known, whole), copied
+    return _exported(copied, _example(copied, input_shape), known, whole), copied
+
+
+def _example(model: nn.Module, input_shape: Shape) -> Tensor:
+    """An input of the type of the first weight, or that of another one if the model rejects it."""
+    weights = [t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()]
+    kinds = dict.fromkeys((weight.dtype, weight.device) for weight in weights)
+    wide = [(dtype, torch.device("cpu")) for dtype in (torch.float64, torch.float32)]
+    examples = [
+        torch.zeros(1, *input_shape, dtype=dtype, device=device) for dtype, device in kinds or wide
+    ]
+    if len(examples) == 1:
+        return examples[0]
+    fitting = (example for example in examples if _rejection(twin(model), example) is None)
+    return next(fitting, examples[0])
 
 
 def _exported(
@@ -165,12 +171,6 @@ def _broken_up(program: Any, known: Callable[[str], bool]) -> Any:
     return program
 
 
-def _refuse_missing_weights(model: nn.Module) -> None:
-    for path, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
-            raise ValueError(f"{path} has no values yet; run or load the model first")
-
-
 def refuse_train_mode(model: nn.Module) -> None:
     """Raises ``ValueError`` for layers in train mode that are known to differ in eval mode."""
     for path, module in model.named_modules():
@@ -268,7 +268,11 @@ class _Folding:
                 call.name, "input", None, {}, tuple(example.shape), example.dtype, layer="input"
             )
             return self.input
+        if spec.kind.name == "TOKEN":  # keeps checks of values in order
+            return None
         tensor = self._tensor(spec)
+        if not isinstance(tensor, Tensor):  # such as a generator of random numbers
+            return tensor
         if spec.target in changed:
             # a node without operator: whatever depends on it is refused
             node = Node(call.name, "input", None, {}, tuple(tensor.shape), tensor.dtype)
@@ -276,10 +280,11 @@ class _Folding:
             return node
         return tensor
 
-    def _tensor(self, spec: Any) -> Tensor:
+    def _tensor(self, spec: Any) -> Any:
         for store in (self.program.state_dict, self.program.constants):
             if spec.target in store:
-                return store[spec.target].detach()
+                found = store[spec.target]
+                return found.detach() if isinstance(found, Tensor) else found
         raise ValueError(f"{spec.target} is no tensor of the model")
 
     def _value(self, call: FxNode) -> Any:
@@ -289,11 +294,13 @@ class _Folding:
         arguments = map_arg(call.args, lambda n: self.values[n])
         options = map_arg(call.kwargs, lambda n: self.values[n])
         if not hasattr(call.target, "_schema"):
+            if str(call.target) == "with_effects" and not call.args[1]._schema.returns:  # type: ignore[union-attr]
+                return [None]  # an operator that only raises errors, as linear algebra has them
             if _varies([arguments, options]):
                 raise ValueError(_CONTROL_FLOW)
             return call.target(*arguments, **options)  # type: ignore[operator]
         if str(call.target).split(".")[1] in _SHAPE_ONLY:
-            arguments, options = tree_map(_zeros_for, (arguments, options))
+            arguments = (tree_map(_zeros_for, arguments[0]), *arguments[1:])
         tags = getattr(call.target, "tags", ())
         random = torch.Tag.nondeterministic_seeded in tags
         attention = "scaled_dot_product_attention" in str(call.target)
@@ -368,7 +375,7 @@ _SHAPE_ONLY = {
     "new_ones", "new_zeros", "new_full", "new_empty", "ones_like", "zeros_like", "full_like",
     "empty_like", "zero", "fill",
 }  # fmt: skip
-"""Operators that look at the shape and type of a tensor, and not at its values."""
+"""Operators that look at the shape and type of their first tensor, and not at its values."""
 
 
 def _zeros_for(leaf: Any) -> Any:

@@ -33,6 +33,9 @@ def _(number: int, input: Tensor) -> Tensor:
     with unset_fake_temporarily(), torch.no_grad():
         zeros = torch.zeros(input.shape, dtype=input.dtype, device=input.device)
         result = type(_RUNNING[number]).forward(_RUNNING[number], zeros)
+    if not isinstance(result, Tensor):
+        name = type_of(_RUNNING[number]).__name__
+        raise ValueError(f"{name} has a rule, and must return a tensor, not a {type(result).__name__}")
     return input.new_empty(result.shape, dtype=result.dtype)
 
 
@@ -70,8 +73,13 @@ def modules(model: nn.Module, whole: Container[type[nn.Module]]) -> Iterator[Non
 
 
 def _recorded(module: nn.Module, number: int) -> Callable[[Tensor], Any]:
-    def forward(input: Tensor) -> Any:
-        return torch.ops.lipbounds.module(number, input)
+    def forward(*inputs: Any, **named: Any) -> Any:
+        given = [*inputs, *named.values()]
+        if len(given) != 1 or not isinstance(given[0], Tensor):
+            raise ValueError(
+                f"{type_of(module).__name__} has a rule, and must take one tensor and nothing else"
+            )
+        return torch.ops.lipbounds.module(number, given[0])
 
     return forward
 

@@ -47,10 +47,13 @@ class Node:
 
         def value(leaf: Any) -> Any:
             found = values[leaf] if isinstance(leaf, Node) else leaf
-            floating = wide and isinstance(found, Tensor) and found.is_floating_point()
-            return found.double().cpu() if floating else found
+            if not (wide and isinstance(found, Tensor)):
+                return found
+            if found.is_complex():
+                return found.to(torch.complex128).cpu()
+            return found.double().cpu() if found.is_floating_point() else found
 
-        if wide and self.operator in _CONVERSIONS:
+        if wide and self.operator in _CONVERSIONS and not self.dtype.is_complex:
             return value(self.inputs[0])
         arguments = tree_map(value, dict(self.arguments))
         with torch.no_grad():

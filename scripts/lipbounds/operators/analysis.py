@@ -119,7 +119,11 @@ class Analysis:
             return Elementwise(source, found)
         if isinstance(found, LayerConstant):
             return replace(found, input=source)
-        return Affine([(source, (found,))])  # type: ignore[list-item]
+        if not isinstance(found, LinearMap):
+            raise ValueError(
+                f"its rule returned {found!r}, and not a LayerConstant, Slopes, Local or linear map"
+            )
+        return Affine([(source, (found,))])
 
     def _value(self, node: Node, behaviour: Behaviour, started: float) -> Expression:
         name, kind = names(node)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
-from torch import Tensor
 
 from lipbounds.graph import Node
 from lipbounds.maps import Scaling
@@ -41,27 +40,32 @@ _DERIVATIVE = "derivative, checked in 30-digit arithmetic"
 def _entries(
     *names: str,
     slopes: Callable[[Options], Slopes],
-    range: Range = _EVERYWHERE,
+    range: Range | Callable[[Options], Range] = _EVERYWHERE,
     constant: str = "largest |slope|",
 ) -> None:
     """Registers functions whose slopes depend on their options alone."""
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         x, options = _only_varying(arguments)
-        return Elementwise(x, slopes(options), range)
+        values = range if isinstance(range, Range) else range(options)
+        return Elementwise(x, slopes(options), values)
 
     operators(*names, constant=constant, source=_DERIVATIVE, tightness="exact")(rule)
 
 
 def _ranged(
-    *names: str, slopes: Callable[[Options, Range], Slopes], range: Range = _EVERYWHERE, constant: str
+    *names: str,
+    slopes: Callable[[Options, Range], Slopes],
+    range: Range | Callable[[Options], Range] = _EVERYWHERE,
+    constant: str,
 ) -> None:
     """Registers functions whose slopes depend on where their argument lies."""
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         x, options = _only_varying(arguments)
         domain = q.ranges.of(x)
-        return Elementwise(x, _outward(slopes(options, domain)), range, domain)
+        values = range if isinstance(range, Range) else range(options)
+        return Elementwise(x, _outward(slopes(options, domain)), values, domain)
 
     source = "derivative on the range of the argument"
     operators(*names, constant=constant, source=source, tightness="exact on the range")(rule)
@@ -139,10 +143,15 @@ def _threshold(options: Options) -> Slopes:
     return Slopes(0.0, 1.0) if options["threshold"] == options["value"] else _JUMP
 
 
-def _clamp(options: Options) -> Slopes:
-    if any(isinstance(v, Tensor) and v.isnan().any() for v in options.values()):
+def _limits(options: Options) -> Range:
+    """What a clamp lets through; with limits the wrong way round all is the upper one."""
+    low, high = (
+        next((float(options[name]) for name in names if options.get(name) is not None), default)
+        for names, default in ((("min", "min_val"), -math.inf), (("max", "max_val"), math.inf))
+    )
+    if math.isnan(low) or math.isnan(high):
         raise ValueError("a limit is NaN")
-    return Slopes(0.0, 1.0)
+    return Range(min(low, high), high)
 
 
 _UNIT = Slopes(0.0, 1.0)
@@ -164,20 +173,21 @@ _entries("sigmoid.default", slopes=lambda o: Slopes(0.0, 0.25), range=Range(0.0,
 _entries("hardsigmoid.default", slopes=lambda o: Slopes(0.0, up(1 / 6)), range=Range(0.0, 1.0))
 _entries("tanh.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
 _entries(
-    "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default", slopes=lambda o: _UNIT
-)
-_entries("clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor", slopes=_clamp)
+    "hardtanh.default", "clamp.default", "clamp_min.default", "clamp_max.default",
+    slopes=lambda o: _UNIT, range=_limits,
+)  # fmt: skip
 _entries("softplus.default", slopes=_softplus)
 _entries("log_sigmoid.default", slopes=lambda o: _UNIT, range=Range(-math.inf, 0.0))
 _entries("lipbounds.softsign.default", slopes=lambda o: _UNIT, range=Range(-1.0, 1.0))
 _entries("lipbounds.tanhshrink.default", "lipbounds.softshrink.default", slopes=lambda o: _UNIT)
 _entries("lipbounds.hardshrink.default", slopes=lambda o: _UNIT if o["lambd"] <= 0 else _JUMP)
 _entries("threshold.default", slopes=_threshold)
-_entries("abs.default", slopes=lambda o: Slopes(-1.0, 1.0), range=_POSITIVE)
 _entries("sin.default", "cos.default", slopes=lambda o: Slopes(-1.0, 1.0), range=Range(-1.0, 1.0))
 _entries("atan.default", slopes=lambda o: _UNIT, range=Range(-1.5708, 1.5708))
 _entries("asinh.default", slopes=lambda o: _UNIT)
 _entries("erf.default", slopes=lambda o: Slopes(0.0, _ERF), range=Range(-1.0, 1.0))
+_entries("erfc.default", slopes=lambda o: Slopes(-_ERF, 0.0), range=Range(0.0, 2.0))
+_entries("nan_to_num.default", slopes=lambda o: Slopes(1.0, 1.0))
 
 
 # On a range
@@ -214,6 +224,14 @@ def _exp(value: float) -> float:
     return math.exp(value) if value < 709 else math.inf
 
 
+def _cosh(value: float) -> float:
+    return math.cosh(value) if abs(value) < 709 else math.inf
+
+
+def _sinh(value: float) -> float:
+    return math.sinh(value) if abs(value) < 709 else math.copysign(math.inf, value)
+
+
 def _exponential(base: float, r: Range) -> Slopes:
     if not base > 0:
         return Slopes(-math.inf, math.inf, "power of a base that is not positive")
@@ -221,24 +239,41 @@ def _exponential(base: float, r: Range) -> Slopes:
     return _hull(0.0, rate * _exp(max(rate * r.low, rate * r.high))) if rate else Slopes(0.0, 0.0)
 
 
-def _logarithm(shift: float) -> Callable[[Options, Range], Slopes]:
+def _logarithm(shift: float, base: float = math.e) -> Callable[[Options, Range], Slopes]:
     def slopes(options: Options, r: Range) -> Slopes:
         least = r.low + shift
         if not least > 0:
             return Slopes(0.0, math.inf, "not Lipschitz where the argument may be 0 or less")
-        return Slopes(0.0, 1 / least)
+        return Slopes(0.0, 1 / least / math.log(base))
 
     return slopes
 
 
 _ranged("square.default", slopes=lambda o, r: _power(2, r), range=_POSITIVE, constant="2 max |x|")
-_ranged("pow.Tensor_Scalar", slopes=lambda o, r: _power(o["exponent"], r), constant="|p| max |x|^(p-1)")
+_ranged(
+    "pow.Tensor_Scalar",
+    slopes=lambda o, r: _power(o["exponent"], r),
+    range=lambda o: _EVERYWHERE if o["exponent"] % 2 == 1 else _POSITIVE,  # or not a number
+    constant="|p| max |x|^(p-1)",
+)
 _ranged("pow.Scalar", slopes=lambda o, r: _exponential(float(o["self"]), r), constant="|log b| max b^x")
 _ranged(
     "exp.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), range=_POSITIVE, constant="max exp(x)"
 )
 _ranged("expm1.default", slopes=lambda o, r: Slopes(0.0, _exp(r.high)), constant="max exp(x)")
 _ranged("log.default", slopes=_logarithm(0.0), constant="1 / min x")
+_ranged("log2.default", slopes=_logarithm(0.0, 2.0), constant="1 / (log 2 min x)")
+_ranged("log10.default", slopes=_logarithm(0.0, 10.0), constant="1 / (log 10 min x)")
+_ranged(
+    "exp2.default", slopes=lambda o, r: _exponential(2.0, r), range=_POSITIVE, constant="log 2 max 2^x"
+)
+_ranged("sinh.default", slopes=lambda o, r: Slopes(1.0, _cosh(r.peak)), constant="cosh(max |x|)")
+_ranged(
+    "cosh.default",
+    slopes=lambda o, r: Slopes(_sinh(r.low), _sinh(r.high)),
+    range=Range(1.0, math.inf),
+    constant="sinh(max |x|)",
+)
 _ranged("log1p.default", slopes=_logarithm(1.0), constant="1 / (1 + min x)")
 _ranged(
     "sqrt.default", slopes=lambda o, r: _power(0.5, r), range=_POSITIVE, constant="1 / (2 sqrt(min x))"

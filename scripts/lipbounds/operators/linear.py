@@ -4,6 +4,7 @@ Each is affine in the arguments that depend on the input; where two of them do, 
 is a product (:mod:`.products`).
 """
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,15 @@ from lipbounds.graph import Node, Shape
 from lipbounds.maps import Filter, Known, LinearMap, Matrix, Scaling, Selection, certified
 from lipbounds.operator_norm import linear_norm
 from lipbounds.operator_norm.convolution import Convolution
+from lipbounds.operators import complexes
 from lipbounds.operators.products import matrix_product, product, quotient
-from lipbounds.operators.table import Affine, Behaviour, operators, weight_of
+from lipbounds.operators.table import Affine, Behaviour, is_complex, operators, weight_of
 from lipbounds.rounding import UNIT_ROUNDOFF
 
 if TYPE_CHECKING:
     from lipbounds.operators.analysis import Analysis
 
-_LINEAR = {"source": "linear", "tightness": "exact"}
+_LINEAR: dict[str, Any] = {"source": "linear", "tightness": "exact", "complex": True}
 
 
 def number(value: float, dtype: torch.dtype = torch.float64) -> Scaling:
@@ -55,6 +57,8 @@ def spread(size: Shape, shape: Shape) -> list[LinearMap]:
 def _sum(node: Node, *terms: tuple[Any, float]) -> Affine:
     parts = []
     for value, factor in terms:
+        if isinstance(factor, complex):
+            raise ValueError("alpha is complex")
         if isinstance(value, Node):
             factors = [number(float(factor), node.dtype)] if factor != 1 else []
             parts.append((value, [*spread(value.shape, node.shape), *factors]))
@@ -79,20 +83,31 @@ def _rsub(q: "Analysis", node: Node, self: Any, other: Any, alpha: float = 1) ->
 @operators("mul.Tensor", "mul.Scalar", constant="largest |factor|", **_LINEAR)
 def _mul(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
     if isinstance(self, Node) and isinstance(other, Node):
+        _refuse_complex(node)
         return product(q, node, self, other)
     x, factor = (self, other) if isinstance(self, Node) else (other, self)
+    if is_complex(node):
+        return complexes.scaled(q, node, x, factor)
     return scaled(node, x, weight_of(factor, "a factor"), _rounding(factor, node.dtype))
 
 
 @operators("div.Tensor", "div.Scalar", constant="1 / smallest |divisor|", **_LINEAR)
 def _div(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
     if isinstance(other, Node):
+        _refuse_complex(node)
         return quotient(q, node, self, other)
+    if is_complex(node):
+        return complexes.scaled(q, node, self, 1 / torch.as_tensor(other))
     divisor = weight_of(other, "a divisor")
     factor = weight_of(1 / divisor, "the inverse of a divisor")
     largest = factor.abs().max().item()
     rounded = _rounding(other, node.dtype) / divisor.abs().min().item()
     return scaled(node, self, factor, largest * (2 * UNIT_ROUNDOFF + 1.01 * rounded))
+
+
+def _refuse_complex(node: Node) -> None:
+    if is_complex(node):
+        raise ValueError("is a product of complex numbers that both depend on the input")
 
 
 def scaled(node: Node, x: Node, factor: Tensor, deviation: float = 0.0) -> Affine:
@@ -108,10 +123,13 @@ def scaled(node: Node, x: Node, factor: Tensor, deviation: float = 0.0) -> Affin
     constant="norm of the weight",
     source="Gram matrix and Cholesky certificate",
     tightness="1e-10",
+    complex=True,
 )
 def _linear(q: "Analysis", node: Node, input: Any, weight: Any, bias: Any = None) -> Behaviour:
     if isinstance(weight, Node) or not isinstance(input, Node) or isinstance(bias, Node):
         raise ValueError("its weight or bias depends on the input")
+    if is_complex(node):
+        return complexes.times(q, node, input, torch.atleast_2d(weight), math.prod(input.shape))
     return _times(node, input, torch.atleast_2d(weight_of(weight)), -1)
 
 
@@ -120,17 +138,32 @@ def _linear(q: "Analysis", node: Node, input: Any, weight: Any, bias: Any = None
     constant="norm of the constant matrix; of several side by side the largest",
     source="Gram matrix and Cholesky certificate",
     tightness="1e-10",
+    complex=True,
 )  # fmt: skip
 def _matmul(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
     a, b = list(arguments.values())[:2]
     if isinstance(a, Node) and isinstance(b, Node):
+        _refuse_complex(node)
         return matrix_product(q, node, a, b)
+    if is_complex(node):
+        return _complex_matmul(q, node, a, b)
     if isinstance(a, Node):
         weight = weight_of(b)
         return _times(node, a, weight.unsqueeze(0) if weight.dim() == 1 else weight.mT, -1)
     weight = weight_of(a)
     axis = -2 if len(b.shape) > 1 else -1
     return _times(node, b, weight.unsqueeze(0) if weight.dim() == 1 else weight, axis)
+
+
+def _complex_matmul(q: "Analysis", node: Node, a: Any, b: Any) -> Behaviour:
+    x, weight = (a, b) if isinstance(a, Node) else (b, a)
+    inner = x.shape[-1] if x is a or len(x.shape) == 1 else x.shape[-2]
+    if weight.dim() == 1:
+        weight = weight.unsqueeze(0)
+    elif x is a:
+        weight = weight.mT
+    taken = math.prod(node.shape) * inner // weight.shape[-2]
+    return complexes.times(q, node, x, weight, taken)
 
 
 @operators(
@@ -183,7 +216,7 @@ def _times(node: Node, x: Node, weight: Tensor, axis: int) -> Affine:
 
 # Convolutions
 
-_CONVOLUTION = {
+_CONVOLUTION: dict[str, Any] = {
     "constant": "largest symbol on a torus of input and padding",
     "source": "compression of a circular convolution; polyphase for strides",
     "tightness": "exact for circular padding; 1e-3 or better for zero padding of large inputs",

@@ -14,6 +14,7 @@ from torch import Tensor
 from lipbounds.graph import Node, Shape
 from lipbounds.maps import Known, LinearMap, Scaling, Selection, certified
 from lipbounds.operator_norm import OperatorNorm
+from lipbounds.operators.analysis import names
 from lipbounds.operators.linear import spread
 from lipbounds.operators.table import (
     Affine,
@@ -67,18 +68,37 @@ def _moves(*names: str, constant: str = "1", tightness: str = "exact", kind: str
 
     def rule(q: "Analysis", node: Node, **arguments: Any) -> Behaviour:
         (source,) = node.inputs
-        if not node.dtype.is_floating_point:
+        if not (node.dtype.is_floating_point or node.dtype.is_complex):
             raise ValueError("converts to whole numbers, which jump")
         if "as_strided" in node.operator and not _contiguous(q, source):
             raise ValueError("reads the memory of a tensor whose entries do not lie in it in order")
         if kind == "keeps":
+            _note_rounding(q, node, source)
             return Affine([(source, (Selection(node.shape),))], silent=True)
         fill = arguments.get("value")
         moved = selection(node, source, copies=kind == "copies")
         return Affine([(source, (moved,))], silent=not fill)
 
     source = "moves entries, or adds constants" if kind != "copies" else "A^T A is diagonal"
-    operators(*names, constant=constant, source=source, tightness=tightness)(rule)
+    operators(*names, constant=constant, source=source, tightness=tightness, complex=True)(rule)
+
+
+def _note_rounding(q: "Analysis", node: Node, source: Node) -> None:
+    """Conversions to a type that is less precise than the input, whose steps no bound counts.
+
+    Raises
+    ------
+    ValueError
+        For types in which nothing is computed: what is stored so is quantised.
+    """
+    if not (node.dtype.is_floating_point and source.dtype.is_floating_point):
+        return
+    if node.dtype.itemsize == 1:
+        raise ValueError(f"quantises to {node.dtype}, whose steps are jumps")
+    given = q.graph.input.dtype
+    if torch.finfo(node.dtype).eps > max(torch.finfo(source.dtype).eps, torch.finfo(given).eps):
+        how = f"rounds to {node.dtype}, which the bound does not count"
+        q.row(*names(node), OperatorNorm(1.0, "upper", certified=False, how=how), how, 0.0)
 
 
 def _contiguous(q: "Analysis", source: Node) -> bool:
@@ -142,9 +162,37 @@ def _pad(
     constant="norm of the vector of the parts' constants",
     source="side by side",
     tightness="exact for parts that depend on different entries",
+    complex=True,
 )  # fmt: skip
 def _cat(q: "Analysis", node: Node, tensors: Sequence[Any], dim: int = 0) -> Behaviour:
     return _joined(node, tensors)
+
+
+@operators(
+    "scatter.src", "scatter.value", "masked_scatter.default",
+    constant="norm of the vector of both constants",
+    source="each entry is one of either, at constant places",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _scattered(q: "Analysis", node: Node, self: Any, **options: Any) -> Behaviour:
+    if isinstance(options.get("index", options.get("mask")), Node):
+        raise ValueError("its places depend on the input")
+    return _joined(node, [self, options.get("src", options.get("source"))])
+
+
+@operators(
+    "scatter_add.default",
+    constant="root of the most entries that are added to one",
+    source="A A^T is diagonal",
+    tightness="exact",
+)
+def _scatter_add(q: "Analysis", node: Node, self: Any, dim: int, index: Any, src: Any) -> Behaviour:
+    if isinstance(index, Node):
+        raise ValueError("its places depend on the input")
+    numbers = torch.arange(math.prod(node.shape)).view(node.shape)
+    positions = torch.full(src.shape, -1)
+    positions[tuple(slice(size) for size in index.shape)] = numbers.gather(dim, index.cpu())
+    return _summed(self, src, positions)
 
 
 def _joined(node: Node, parts: Sequence[Any]) -> Behaviour:
@@ -152,9 +200,12 @@ def _joined(node: Node, parts: Sequence[Any]) -> Behaviour:
     constants = [weight_of(part, "a constant") for part in parts if isinstance(part, Tensor)]
     if len(varying) == 1:
         return Affine([(varying[0], (selection(node, varying[0], copies=False),))])
+    return Joined(varying, _range_of(constants))
+
+
+def _range_of(constants: Sequence[Tensor]) -> Range:
     ends = [end for c in constants if c.numel() for end in (c.min().item(), c.max().item())]
-    known = Range(min(ends), max(ends)) if ends else Range(math.inf, -math.inf)
-    return Joined(varying, known)
+    return Range(min(ends), max(ends)) if ends else Range(math.inf, -math.inf)
 
 
 @operators(
@@ -187,18 +238,22 @@ def _index_put(
         raise ValueError("its indices depend on the input")
     if accumulate:
         return _added(self, indices, values)
-    if isinstance(values, Node) and isinstance(self, Node):
-        raise ValueError(
-            "writes varying values into a varying tensor by index; use slices or torch.where"
-        )
-    source = values if isinstance(values, Node) else self
-    return Affine([(source, (selection(node, source, copies=True),))])
+    sources = [part for part in (self, values) if isinstance(part, Node)]
+    maps = [selection(node, source, copies=True) for source in sources]
+    if len(maps) == 2 and maps[1].norm(1).value <= 1:  # no value is written twice
+        return Joined(sources)
+    return Affine([(source, (map_,)) for source, map_ in zip(sources, maps, strict=True)])
 
 
 def _added(target: Any, indices: Sequence[Tensor | None], values: Any) -> Affine:
     """Values added to the entries of a tensor at constant indices, several to one entry or not."""
     numbers = torch.arange(math.prod(target.shape)).view(target.shape)
     positions = numbers[tuple(slice(None) if i is None else i.cpu() for i in indices)]
+    return _summed(target, values, positions)
+
+
+def _summed(target: Any, values: Any, positions: Tensor) -> Affine:
+    """``values``, broadcast to ``positions``, added to the entries at these of a flat ``target``."""
     parts: list[tuple[Node, Sequence[LinearMap]]] = []
     if isinstance(target, Node):
         parts.append((target, []))
@@ -275,9 +330,26 @@ def _masked_fill(q: "Analysis", node: Node, self: Any, mask: Any, value: Any) ->
     tightness="exact for parts that depend on different entries",
 )  # fmt: skip
 def _larger(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
-    varying = [part for part in (self, other) if isinstance(part, Node)]
-    if any(part.shape != node.shape for part in varying):
-        raise ValueError("takes the maximum of tensors of different shapes; expand them first")
+    return _one_of(node, [self, other])
+
+
+@operators(
+    "clamp.Tensor", "clamp_min.Tensor", "clamp_max.Tensor",
+    constant="norm of the vector of all constants",
+    source="each entry is one of them",
+    tightness="exact where one varies",
+)  # fmt: skip
+def _clamped(q: "Analysis", node: Node, self: Any, **limits: Any) -> Behaviour:
+    if any(isinstance(limit, Tensor) and limit.isnan().any() for limit in (self, *limits.values())):
+        raise ValueError("a limit is NaN")
+    return _one_of(node, [self, *limits.values()])
+
+
+def _one_of(node: Node, parts: Sequence[Any]) -> Behaviour:
+    """Each entry is that of one of the parts, which changes without a jump."""
+    varying = [part for part in parts if isinstance(part, Node)]
     if len(varying) == 1:
         return Elementwise(varying[0], Slopes(0.0, 1.0))
-    return Joined(varying)
+    if any(part.shape != node.shape for part in varying):
+        raise ValueError("compares tensors of different shapes; expand them first")
+    return Joined(varying, _range_of([part for part in parts if isinstance(part, Tensor)]))

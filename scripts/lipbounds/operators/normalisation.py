@@ -50,7 +50,7 @@ def _batch_norm(
     return Affine([(input, (Scaling(factors, rounding, "largest |gamma| / sqrt(var + eps)"),))])
 
 
-_STATISTICS = {
+_STATISTICS: dict[str, Any] = {
     "constant": "max |gamma| / sqrt(eps)",
     "source": "J = (I - 1 1^T / n - z z^T / n) / sqrt(var + eps)",
     "tightness": "attained at constant inputs",

@@ -85,7 +85,7 @@ def _windows(q: "Analysis", source: Node, counts: list[int]) -> LayerConstant:
     return LayerConstant(certified(value, how), how, source, selects=True)
 
 
-_AVERAGE = {
+_AVERAGE: dict[str, Any] = {
     "constant": "product over the axes of the norms of the operator along them",
     "source": "linear and separable",
     "tightness": "1e-10",

@@ -3,6 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from lipbounds.graph import Node
 from lipbounds.maps import certified
 from lipbounds.operators.table import (
@@ -93,20 +95,22 @@ def _least_norm_over(a: Node, b: Node) -> float | None:
 
 
 def matrix_product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
-    """a @ b with |a| and |b| bounded by their tokens (rows): |A| |dB| + |B| |dA|, in the 2-norm."""
+    """a @ b with |a| and |b| bounded by their tokens (rows): |A| |dB| + |B| |dA|, in the 2-norm.
+
+    A vector is a matrix of one row on the left, and of one column on the right.
+    """
     if q.ord != 2:
         raise ValueError(f"the bound of a product of varying matrices is for ord=2 only, not {q.ord}")
-    if len(a.shape) < 2 or len(b.shape) < 2:
-        raise ValueError("only products of varying matrices are supported, not of vectors")
     tokens = q.ranges.token(a), q.ranges.token(b)
     sizes = [
-        Extended.of(product_up([sqrt_up(part.shape[-2]), token]))
+        Extended.of(product_up([sqrt_up(part.shape[-2] if len(part.shape) > 1 else 1), token]))
         for part, token in zip((a, b), tokens, strict=True)
     ]
-    copies = math.prod(node.shape[:-2])
+    copies = math.prod(torch.broadcast_shapes(a.shape[:-2], b.shape[:-2]))
     factors = [Extended.of(sqrt_up(copies // max(1, math.prod(part.shape[:-2])))) for part in (a, b)]
     bound = sizes[1] * factors[0] * q.bound(a, last=True) + sizes[0] * factors[1] * q.bound(b, last=True)
-    token = product_up([tokens[0], sizes[1].value])
+    # of the rows of a, each of which gives an entry where b is a vector
+    token = product_up([sizes[0].value if len(b.shape) == 1 else tokens[0], sizes[1].value])
     return Bounded(bound, _how(bound.value), Range(-token, token), token)
 
 

@@ -10,8 +10,10 @@ from lipbounds.operators.table import (
     Affine,
     Behaviour,
     Bounded,
+    Elementwise,
     LayerConstant,
     Range,
+    Slopes,
     operators,
 )
 from lipbounds.rounding import Extended, product_up, quotient_up, sqrt_up
@@ -28,7 +30,7 @@ def _group(source: Node, dim: Any) -> int:
 
 
 def _refuse_whole_numbers(node: Node) -> None:
-    if not node.dtype.is_floating_point:
+    if not (node.dtype.is_floating_point or node.dtype.is_complex):
         raise ValueError("converts to whole numbers, which jump")
 
 
@@ -37,6 +39,7 @@ def _refuse_whole_numbers(node: Node) -> None:
     constant="root of the number of entries, over that number for a mean",
     source="norm of a vector of ones",
     tightness="exact",
+    complex=True,
 )  # fmt: skip
 def _sum(q: "Analysis", node: Node, self: Node, dim: Any = None, **options: Any) -> Behaviour:
     _refuse_whole_numbers(node)
@@ -80,6 +83,46 @@ def _ordered(q: "Analysis", node: Node, self: Node, **options: Any) -> Behaviour
         raise ValueError("the positions of the largest entries jump")
     norm = certified(1.0, "each output is an entry")
     return LayerConstant(norm, norm.how, self, selects=True)
+
+
+@operators(
+    "cummax.default", "cummin.default", "logcumsumexp.default",
+    constant="root of the number of entries",
+    source="each output changes by no more than the entries before it",
+    tightness="exact",
+)  # fmt: skip
+def _running(q: "Analysis", node: Node, self: Node, dim: int) -> Behaviour:
+    if not node.dtype.is_floating_point:
+        raise ValueError("the positions of the largest entries jump")
+    count = self.shape[dim] if self.shape else 1
+    value = {1: float(count), 2: sqrt_up(count), math.inf: 1.0}[q.ord]
+    norm = certified(value, f"over up to {count} entries")
+    return LayerConstant(norm, norm.how, self, selects="logcumsumexp" not in node.operator)
+
+
+@operators(
+    "logaddexp.default", "logaddexp2.default", "hypot.default",
+    constant="norm of the vector of both constants",
+    source="both derivatives are at most 1, and so is their norm",
+    tightness="exact for parts that depend on different entries",
+)  # fmt: skip
+def _both(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
+    varying = [part for part in (self, other) if isinstance(part, Node)]
+    if any(part.shape != node.shape for part in varying):
+        raise ValueError("joins tensors of different shapes; expand them first")
+    sums = "logaddexp" in node.operator  # derivatives that add up to 1
+    slopes = Slopes(0.0, 1.0) if sums else Slopes(-1.0, 1.0)
+    values = Range() if sums else Range(0.0, math.inf)
+    if len(varying) == 1:
+        return Elementwise(varying[0], slopes, values)
+    bounds = [q.bound(part, last=True) for part in varying]
+    if q.ord == math.inf:
+        total = max(bounds) if sums else Extended.of(sqrt_up(2)) * max(bounds)
+    elif q.ord == 1:
+        total = bounds[0] + bounds[1]
+    else:
+        total = (bounds[0] * bounds[0] + bounds[1] * bounds[1]).sqrt()
+    return Bounded(total, "both derivatives are at most 1", values)
 
 
 @operators(

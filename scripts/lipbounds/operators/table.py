@@ -148,6 +148,8 @@ class Operator:
     constant: str = ""
     source: str = ""
     tightness: str = ""
+    complex: bool = False
+    """Whether the rule also holds for complex numbers."""
 
 
 OPERATORS: dict[str, Operator] = {}
@@ -160,9 +162,11 @@ _AnyRule = TypeVar("_AnyRule", bound=Callable[..., Behaviour])
 
 
 def operators(
-    *names: str, constant: str = "", source: str = "", tightness: str = ""
+    *names: str, constant: str = "", source: str = "", tightness: str = "", complex: bool = False
 ) -> Callable[[_AnyRule], _AnyRule]:
     """Decorator that makes a function the rule of operators of torch, named as ``linear.default``.
+
+    Only rules with ``complex`` are asked about complex numbers.
 
     Raises
     ------
@@ -177,7 +181,7 @@ def operators(
                 raise ValueError(f"{name} names no overload; write {name}.default")
             if key in OPERATORS:
                 raise ValueError(f"{key} has a rule already")
-            OPERATORS[key] = Operator(rule, constant, source, tightness)
+            OPERATORS[key] = Operator(rule, constant, source, tightness, complex)
         return rule
 
     return register
@@ -216,9 +220,9 @@ class UnknownLayerError(LookupError):
         calls: dict[str, list[Node]] = {}
         for node in self.nodes:
             calls.setdefault(node.operator, []).append(node)
-        lines = [
-            f"{name} ({_NOT_LIPSCHITZ[name]})" if name in _NOT_LIPSCHITZ else name for name in calls
-        ]
+        reasons = {name: "of complex numbers" for name in calls if is_complex(calls[name][0])}
+        reasons |= _NOT_LIPSCHITZ
+        lines = [f"{name} ({reasons[name]})" if name in reasons else name for name in calls]
         places = [
             found[0].place.split(" in ", 1)[1]
             + (f" and {len(found) - 1} more" if len(found) > 1 else "")
@@ -259,11 +263,19 @@ def rule_of(node: Node, modules: Callable[[int], nn.Module]) -> Operator | None:
     """The rule of a node, None where there is none."""
     if node.operator == "lipbounds.module.default":
         return MODULES.get(type_of(modules(node.arguments["number"])))
-    return OPERATORS.get(node.operator)
+    found = OPERATORS.get(node.operator)
+    return None if found is not None and is_complex(node) and not found.complex else found
+
+
+def is_complex(node: Node) -> bool:
+    """Whether a node takes or gives complex numbers."""
+    return any(one.dtype.is_complex for one in (node, *node.inputs))
 
 
 def weight_of(value: Tensor | float, name: str = "a weight") -> Tensor:
-    """A constant as float64 on the CPU. Raises ``ValueError`` for NaN or infinite entries."""
+    """A constant as float64 on the CPU. Raises ``ValueError`` for complex, NaN or infinite entries."""
+    if isinstance(value, complex) or (isinstance(value, Tensor) and value.is_complex()):
+        raise ValueError(f"{name} is complex")
     wide = torch.as_tensor(value, dtype=torch.float64, device="cpu").detach()
     if not wide.isfinite().all():
         raise ValueError(f"{name} has NaN or infinite entries")
@@ -273,6 +285,6 @@ def weight_of(value: Tensor | float, name: str = "a weight") -> Tensor:
 Arguments: TypeAlias = Mapping[str, Any]
 __all__ = [
     "MODULES", "OPERATORS", "Affine", "Arguments", "Behaviour", "Bounded", "Elementwise", "Joined",
-    "LayerConstant", "Local", "Operator", "Range", "Shape", "Slopes", "UnknownLayerError", "operators",
-    "register_rule", "rule_of", "weight_of",
+    "LayerConstant", "Local", "Operator", "Range", "Shape", "Slopes", "UnknownLayerError", "is_complex",
+    "operators", "register_rule", "rule_of", "weight_of",
 ]  # fmt: skip
