@@ -48,6 +48,9 @@ claims-images: $(VENV)/.complete ## judge the same with the claims on images
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
 
+# an interrupted make deletes what it was asked for; what is there was made by an earlier call, and is whole
+.PRECIOUS: figures/%.pdf figures/%.png figures/%.json
+
 verify: $(VENV)/.complete ## read all results, and say which are damaged, foreign, missing, unsealed or stale
 	@$(BIN)/python scripts/verify.py $(if $(SCALE),--scale $(SCALE))
 

@@ -8,7 +8,7 @@ from snakemake.logging import DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from pipeline.snakemake import messages
-from pipeline.snakemake.messages import Messages
+from pipeline.snakemake.messages import Messages, Mistakes
 
 
 class Advisor:
@@ -140,3 +140,33 @@ def test_the_counter_of_the_system_is_read(tmp_path):
     counters.write_text("pgfault 12\noom_kill 3\nother 4\n")
     assert messages._kills_for_memory(counters) == 3
     assert messages._kills_for_memory(tmp_path / "none") == 0
+
+
+PLACE = ' in file "/p/Snakefile", line 29'
+TRACE = '\n  File "/p/Snakefile", line 29, in <module>\n  File "/p/scripts/a.py", line 7, in prepare'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"WorkflowError{PLACE}:\ntwo mistakes:\na: b{TRACE}", "Error: two mistakes:\na: b"),
+        ("WorkflowError:\nAt least one job failed.", "Error: At least one job failed."),
+        (
+            f"InputFunctionException in rule draw{PLACE}:\nError:\n  WorkflowError:\n    there is no a\n"
+            f"    but b\nWildcards:\n  figure=a\nTraceback:{TRACE} (rule draw, line 1, /p/r.smk)",
+            "Error: there is no a\nbut b",
+        ),
+        (
+            "MissingRuleException:\nNo rule to produce figurs (if you use input functions make sure "
+            "that they don't raise unexpected exceptions).",
+            "Error: nothing makes figurs; nearest valid name: figures; make without a target lists what "
+            "there is",
+        ),
+        (f"KeyError{PLACE}:\n'a'{TRACE}", f"KeyError{PLACE}:\n'a'{TRACE}"),
+    ],
+    ids=["settings", "end", "unknown figure", "unknown target", "a fault of the code"],
+)
+def test_a_mistake_is_told_without_where_the_code_has_found_it(text, shown):
+    shape = Mistakes(DefaultFormatter(), lambda: ["figures", "claims"])
+    assert shape.format(record(text, event=LogEvent.ERROR)) == shown
+    assert shape.format(record(text)) == text

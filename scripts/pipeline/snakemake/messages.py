@@ -4,20 +4,23 @@
 - Ctrl-C ends in a few lines: what the jobs say of themselves, and that the same call goes on.
 - A job that fails says how it ended, once. One that was killed for memory says what it held and what
   to lower.
+- A mistake of the user's is told without the place in this code at which it was found.
 """
 
 import logging
 import re
 import signal
+import textwrap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
 from snakemake_interface_logger_plugins.common import LogEvent
 
+from pipeline.config.errors import nearest
 from pipeline.jobs.progress import clock
 from pipeline.snakemake.run_lock import occupied
 
@@ -28,6 +31,12 @@ _FEW = 3
 _ENDED = re.compile(r"(died with <Signals\.\w+: \d+>|returned non-zero exit status \d+)\.")
 _LOCKED = "Directory cannot be locked"
 _KILLED = ("died with <Signals.SIGKILL: 9>", "returned non-zero exit status 137")
+
+_MISTAKE = re.compile(r"WorkflowError(?: in [^\n]*)?:\n(.*?)(?:\n  File [^\n]*)*", re.DOTALL)
+_IN_INPUT = re.compile(
+    r"InputFunctionException in [^\n]*:\nError:\n  WorkflowError:\n(.*?)Wildcards:.*", re.DOTALL
+)
+_UNKNOWN = re.compile(r"MissingRuleException.*No rule to produce (.*) \(if you use input .*", re.DOTALL)
 
 
 class Advisor(Protocol):
@@ -55,11 +64,39 @@ def note_interruption() -> None:
     signal.signal(signal.SIGINT, note)
 
 
+def shape_mistakes(targets: Callable[[], Iterable[str]]) -> None:
+    """Have mistakes told in their own words from now on; ``targets`` gives what can be asked for."""
+    _shape_terminal(lambda inner: Mistakes(inner, targets))
+
+
 def shape_messages(advisor: Advisor) -> None:
     """Shape what Snakemake writes to the terminal from now on."""
+    _shape_terminal(lambda inner: Messages(inner, advisor))
+
+
+def _shape_terminal(shape: Callable[[logging.Formatter], logging.Formatter]) -> None:
     for handler in logging.getLogger(_LOGGER).handlers:
         if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler):
-            handler.setFormatter(Messages(handler.formatter or logging.Formatter(), advisor))
+            handler.setFormatter(shape(handler.formatter or logging.Formatter()))
+
+
+class Mistakes(logging.Formatter):
+    """Snakemake's formatter; of a mistake it leaves the words, and not where it was found."""
+
+    def __init__(self, inner: logging.Formatter, targets: Callable[[], Iterable[str]]) -> None:
+        super().__init__()
+        self._inner, self._targets = inner, targets
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a message."""
+        text = self._inner.format(record)
+        if getattr(record, "event", None) is not LogEvent.ERROR:
+            return text
+        if unknown := _UNKNOWN.fullmatch(text):
+            near = nearest(unknown[1], list(self._targets()))
+            return f"Error: nothing makes {unknown[1]}{near}; make without a target lists what there is"
+        found = _MISTAKE.fullmatch(text) or _IN_INPUT.fullmatch(text)
+        return f"Error: {textwrap.dedent(found[1]).rstrip()}" if found else text
 
 
 class Messages(logging.Formatter):
