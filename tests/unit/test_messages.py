@@ -74,6 +74,19 @@ def test_progress_has_the_time_left_and_the_logs(call):
     assert call.shape.format(progress(25, 25)) == "25 of 25 steps (100%) done in 1:00"
 
 
+def test_the_end_names_all_jobs_that_failed_for_good(call):
+    end = record("WorkflowError:\nAt least one job did not complete successfully.", event=LogEvent.ERROR)
+    call.shape.format(record(**STARTED))
+    for job in (FAILED | {"log": ["logs/a.log"]}, FAILED | {"jobid": 8}, FAILED | {"jobid": 9}):
+        call.shape.format(record(**job))
+    call.shape.format(record("Finished", event=LogEvent.JOB_FINISHED, job_id=9))
+    assert call.shape.format(end) == (
+        "Error: 2 jobs have failed, and what needs it was not made:\n"
+        "  Training a at width 16  logs/a.log\n  train\n"
+        "What is done is kept; once the cause is mended the same call goes on."
+    )
+
+
 def test_a_job_takes_one_line_at_its_end(call):
     for event, text in ((LogEvent.JOB_FINISHED, "Finished jobid: 3"), (LogEvent.JOB_STARTED, "Execute")):
         assert call.shape.format(record(text, event=event)) == ""

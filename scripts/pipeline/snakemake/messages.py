@@ -3,7 +3,7 @@
 - One line for each job that ends: how many of all are done, and about how long the others take.
 - Ctrl-C ends in a few lines: what the jobs say of themselves, and that the same call goes on.
 - A job that fails says how it ended, once. One that was killed for memory says what it held and what
-  to lower.
+  to lower. The others go on, so the last lines name all that have failed, with their logs.
 - A mistake of the user's is told without the place in this code at which it was found.
 """
 
@@ -29,6 +29,7 @@ _FEW = 3
 """After so few jobs the time of one says little about that of another."""
 
 _ENDED = re.compile(r"(died with <Signals\.\w+: \d+>|returned non-zero exit status \d+)\.")
+_SOME_FAILED = "At least one job did not complete successfully"
 _LOCKED = "Directory cannot be locked"
 _KILLED = ("died with <Signals.SIGKILL: 9>", "returned non-zero exit status 137")
 
@@ -115,6 +116,7 @@ class Messages(logging.Formatter):
         self._kills = _kills_for_memory()
         self._jobs: dict[int, dict[str, Any]] = {}
         self._endings: dict[int | None, str] = {}
+        self._failed: dict[int, str] = {}
         self._said = False
 
     def format(self, record: logging.LogRecord) -> str:
@@ -124,7 +126,7 @@ class Messages(logging.Formatter):
             return self._after_interruption(record)
         shapes: dict[Any, Callable[[logging.LogRecord], str]] = {
             LogEvent.JOB_INFO: self._job_starts,
-            LogEvent.JOB_FINISHED: lambda _: "",  # the line of progress follows
+            LogEvent.JOB_FINISHED: self._job_finished,
             LogEvent.JOB_STARTED: lambda _: "",
             LogEvent.PROGRESS: self._progress,
             LogEvent.ERROR: self._error,
@@ -138,8 +140,14 @@ class Messages(logging.Formatter):
         if self._started is None:
             self._started = self._now()
         about = vars(record)
-        self._jobs[about["jobid"]] = {key: about.get(key) for key in ("resources", "wildcards")}
+        kept = ("resources", "wildcards", "rule_msg")
+        self._jobs[about["jobid"]] = {key: about.get(key) for key in kept}
         return self._inner.format(record)
+
+    def _job_finished(self, record: logging.LogRecord) -> str:
+        """Nothing, for the line of progress follows; it may have failed at an earlier attempt."""
+        self._failed.pop(getattr(record, "job_id", -1), None)
+        return ""
 
     def _progress(self, record: logging.LogRecord) -> str:
         about = vars(record)
@@ -158,20 +166,32 @@ class Messages(logging.Formatter):
         text = self._inner.format(record)
         if _LOCKED in text:  # Snakemake adds how to unlock, which nobody should while a call runs
             return f"Error: {occupied(Path.cwd())}"
+        if _SOME_FAILED in text and self._failed:
+            return self._all_failed()
         ended = _ENDED.search(text)
         if ended is None or "CalledProcessError" not in text:
             return text
         self._endings[record.thread] = ended[1]
         return ""
 
+    def _all_failed(self) -> str:
+        few = "a job has" if len(self._failed) == 1 else f"{len(self._failed)} jobs have"
+        said = [f"Error: {few} failed, and what needs it was not made:", *self._failed.values()]
+        return "\n".join(
+            [*said, "What is done is kept; once the cause is mended the same call goes on."]
+        )
+
     def _job_error(self, record: logging.LogRecord) -> str:
         text = self._inner.format(record)
+        about = vars(record)
+        what = self._jobs.get(about["jobid"], {}).get("rule_msg") or about["rule_name"]
+        self._failed[about["jobid"]] = "  ".join(["", what, *map(str, about["log"] or ())])
         ended = self._endings.pop(record.thread, None)
         if ended is None:
             return text
         reason = f"the command {ended}"
         if ended in _KILLED:
-            reason = self._killed(vars(record))
+            reason = self._killed(about)
         return text.replace("message: None", f"message: {reason}", 1)
 
     def _killed(self, about: Mapping[str, Any]) -> str:
