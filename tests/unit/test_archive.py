@@ -50,7 +50,7 @@ def test_files_of_other_targets_are_left_out(run):
     assert set(found.drawn) == {*FIGURE, FACTS}
     with pytest.raises(
         CommandError,
-        match=r"figures/other.pdf has not been made at scale smoke; .* there are figures/toy.pdf$",
+        match=r"figures/other.pdf has not been made at scale smoke; .* figures/toy.pdf$",
     ):
         contents(finished.jobs(), "smoke", ["figures/other.pdf"])
 

@@ -87,6 +87,13 @@ def test_the_end_names_all_jobs_that_failed_for_good(call):
     )
 
 
+def test_of_a_long_command_the_start_is_shown(call):
+    command = f"python scripts/draw.py --context '{'x' * 4000}'"
+    shown = call.shape.format(record(**FAILED | {"shellcmd": command}))
+    assert f"{command[:300]} ... (all of it in .snakemake/log)\n" in shown
+    assert len(shown) < 700
+
+
 def test_a_job_takes_one_line_at_its_end(call):
     for event, text in ((LogEvent.JOB_FINISHED, "Finished jobid: 3"), (LogEvent.JOB_STARTED, "Execute")):
         assert call.shape.format(record(text, event=event)) == ""

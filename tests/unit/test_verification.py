@@ -89,5 +89,5 @@ def test_a_figure_of_another_scale_is_told_from_one_of_other_settings(project):
         job = PlannedJob("", 1, ("figures/toy.pdf",), (), shlex.join(words), "settings", "draw")
         return outdated_of([job._replace(wildcards={"figure": "toy"})], project)["figures/toy.pdf"]
 
-    assert why("laptop").startswith("was drawn at scale smoke; with make SCALE=smoke")
+    assert why("laptop") == "was drawn at scale smoke; SCALE=smoke compares it with that"
     assert why("smoke") == "was made before a change of settings"

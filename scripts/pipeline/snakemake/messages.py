@@ -28,6 +28,9 @@ _LOGGER = "snakemake.logging"
 _FEW = 3
 """After so few jobs the time of one says little about that of another."""
 
+_LONGEST = 300
+"""How much of the command of a failed job is shown, in characters; those that draw have all settings."""
+
 _ENDED = re.compile(r"(died with <Signals\.\w+: \d+>|returned non-zero exit status \d+)\.")
 _SOME_FAILED = "At least one job did not complete successfully"
 _LOCKED = "Directory cannot be locked"
@@ -185,6 +188,9 @@ class Messages(logging.Formatter):
         text = self._inner.format(record)
         about = vars(record)
         what = self._jobs.get(about["jobid"], {}).get("rule_msg") or about["rule_name"]
+        command = about["shellcmd"] or ""
+        if len(command) > _LONGEST:
+            text = text.replace(command, f"{command[:_LONGEST]} ... (all of it in .snakemake/log)", 1)
         self._failed[about["jobid"]] = "  ".join(["", what, *map(str, about["log"] or ())])
         ended = self._endings.pop(record.thread, None)
         if ended is None:

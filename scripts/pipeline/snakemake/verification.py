@@ -128,10 +128,7 @@ def outdated_of(jobs: Iterable[PlannedJob], folder: Path) -> dict[str, str]:
         for name in there:
             seal = read_seal(folder / name)
             if other:
-                found[name] = (
-                    f"was drawn at scale {other}; with make SCALE={other} or --scale {other} it is "
-                    "compared with that"
-                )
+                found[name] = f"was drawn at scale {other}; SCALE={other} compares it with that"
             elif job.outdated:
                 found[name] = f"was made before a change of {job.outdated}"
             elif seal is not None and seal.made_by and seal.made_by != made_by(words):
