@@ -37,7 +37,7 @@ def own_config(workflow: Any, base: Path) -> str:
 def check_folders(base: Path, working: Path) -> None:
     """Check that Snakemake works in the folder of the project, and can write where results are to lie.
 
-    Raises ``WorkflowError``.
+    Raises ``WorkflowError``, or ``SystemExit`` where Snakemake cannot write the names of the folders.
     """
     if "{" in str(base):
         raise WorkflowError(
@@ -46,8 +46,8 @@ def check_folders(base: Path, working: Path) -> None:
         )
     for folder in (str(base), str(working)):
         if folder.encode(errors="ignore") != os.fsencode(folder):
-            raise WorkflowError(
-                f"the name of the folder {folder!a} has letters that the locale does not have; "
+            sys.exit(  # Snakemake cannot write a WorkflowError, with the path in it, to its log
+                f"Error: the name of the folder {folder!a} has letters that the locale does not have; "
                 "call with a locale that has them, such as LC_ALL=C.UTF-8"
             )
     if not os.access(working, os.W_OK):
