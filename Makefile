@@ -141,6 +141,7 @@ $(VENV)/.complete: envs/lock.txt
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv does not work; on Debian and Ubuntu install python3-venv"; exit 1; }
+	@echo "Installing the packages of envs/lock.txt into $(VENV): up to 6 GB, a few minutes, once"
 	$(PIP) $(if $(UNLOCKED),-r envs/requirements.txt -c envs/constraints.txt,--require-hashes -r envs/lock.txt)
 	touch $@
 
