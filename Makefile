@@ -48,6 +48,9 @@ claims-images: $(VENV)/.complete ## judge the same with the claims on images
 figures/%.pdf figures/%.png figures/%.json: $(VENV)/.complete FORCE
 	$(SNAKEMAKE) $@
 
+# an interrupted make deletes what it was asked for; what is there was made by an earlier call, and is whole
+.PRECIOUS: figures/%.pdf figures/%.png figures/%.json
+
 verify: $(VENV)/.complete ## read all results, and say which are damaged, foreign, missing, unsealed or stale
 	@$(BIN)/python scripts/verify.py $(if $(SCALE),--scale $(SCALE))
 
@@ -139,6 +142,7 @@ $(VENV)/.complete: envs/lock.txt
 		|| { echo "Python 3.11 or newer is needed; say which: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/pip || $(PYTHON) -m venv --clear $(VENV) \
 		|| { echo "python3 -m venv does not work; on Debian and Ubuntu install python3-venv"; exit 1; }
+	@echo "Installing the packages of envs/lock.txt into $(VENV): up to 6 GB, a few minutes, once"
 	$(PIP) $(if $(UNLOCKED),-r envs/requirements.txt -c envs/constraints.txt,--require-hashes -r envs/lock.txt)
 	touch $@
 

@@ -12,12 +12,12 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 from pipeline.archives.about import code_of, installed
-from pipeline.archives.contents import DRAWN
+from pipeline.archives.contents import DRAWN, targets_of
 from pipeline.archives.packing import CONFIG
 from pipeline.archives.reading import Archive, opened
 from pipeline.archives.restoring import restore
 from pipeline.claims.report import plain, read_claims
-from pipeline.config.errors import ConfigError
+from pipeline.config.errors import ConfigError, nearest
 from pipeline.config.loading import load_config
 from pipeline.config.yaml_files import read_mapping
 from pipeline.jobs.command import CommandError
@@ -87,8 +87,8 @@ def _targets(archive: Archive, setup: WorkflowSetup, word: str) -> list[str]:
     else:
         found = [file for file in drawn if file == f"results/{scale}/{word}.csv"]
     if not found:
-        there = ", ".join(sorted(file for file in drawn if "/facts/" not in file))
-        raise CommandError(f"{archive.path} has nothing for {word}; it has {there}")
+        near = nearest(word, list(drawn))
+        raise CommandError(f"{archive.path} has nothing for {word}{near}; it has {targets_of(drawn)}")
     return found
 
 

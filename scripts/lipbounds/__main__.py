@@ -9,8 +9,11 @@ import importlib.util
 import json
 import math
 import sys
+import textwrap
 import time
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -69,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--radius", type=float, default=math.inf, help="bound on this ball around zero only"
     )
     parser.add_argument(
-        "--grid", type=int, help="at most this many frequencies per axis: faster and looser"
+        "--grid", type=_count, help="at most this many frequencies per axis: faster and looser"
     )
     parser.add_argument(
         "--gaps", action="store_true", help="also approach each linear layer's norm from below"
@@ -79,14 +82,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shape(text: str) -> tuple[int, ...]:
-    sizes = tuple(int(part) for part in text.replace("x", ",").split(","))
-    if min(sizes) < 1:
-        raise argparse.ArgumentTypeError(f"sizes must be positive, not {text}")
-    return sizes
+    return tuple(_count(part) for part in text.replace("x", ",").split(","))
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
 
 
 def _order(text: str) -> float:
-    return math.inf if text == "inf" else float(text)
+    orders = {"1": 1.0, "2": 2.0, "inf": math.inf}
+    if text not in orders:
+        raise argparse.ArgumentTypeError(f"{text!r} is not 1, 2 or inf")
+    return orders[text]
 
 
 def _model(reference: str, weights: Path | None) -> nn.Module:
@@ -94,18 +103,40 @@ def _model(reference: str, weights: Path | None) -> nn.Module:
     place, _, name = reference.rpartition(":")
     if not place:
         raise ValueError(f"{reference} names no function; write model.py:build or package.module:build")
-    found = getattr(_module(place), name)
+    with _others_code(place):
+        module = _module(place)
+    found = getattr(module, name)
     model = found if isinstance(found, nn.Module) else _built(found, reference)
     if weights is not None:
-        model.load_state_dict(_state(weights))
+        _load(model, weights, reference)
     return model.eval()
 
 
-def _built(function: Callable[[], Any], reference: str) -> nn.Module:
-    model = function()
+def _built(function: Any, reference: str) -> nn.Module:
+    if not callable(function):
+        raise ValueError(f"{reference} is of type {type(function).__name__}, and no function or model")
+    with _others_code(reference):
+        model = function()
     if not isinstance(model, nn.Module):
         raise ValueError(f"{reference} returns a {type(model).__name__}, not a torch.nn.Module")
     return model
+
+
+@contextmanager
+def _others_code(name: str) -> Iterator[None]:
+    """Say of an error in it what it is, and where. Raises ``ValueError``."""
+    try:
+        yield
+    except (ImportError, FileNotFoundError):
+        raise
+    except Exception as error:
+        places = [
+            f" ({frame.filename}, line {frame.lineno})"
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename != __file__ and "importlib" not in frame.filename
+        ]
+        where = places[-1] if places else ""
+        raise ValueError(f"{name} ends with {type(error).__name__}: {error}{where}") from error
 
 
 def _module(place: str) -> Any:
@@ -125,13 +156,39 @@ def _module(place: str) -> Any:
     return module
 
 
-def _state(path: Path) -> dict[str, torch.Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
+def _load(model: nn.Module, weights: Path, reference: str) -> None:
+    try:
+        model.load_state_dict(_state(weights))
+    except RuntimeError as error:
+        said = textwrap.shorten(str(error), 400, placeholder=" ...")
+        raise ValueError(f"{weights} does not fit {reference}: {said}") from error
 
-        return load_file(path)
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    return content.get("state_dict", content)
+
+def _state(path: Path) -> Mapping[str, torch.Tensor]:
+    """The state dict in a file. Raises ``OSError``, and ``ValueError`` where it has none."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file as read
+    else:
+        read = _read_pickle
+    try:
+        content = read(path)
+    except OSError:
+        raise
+    except Exception as error:  # a damaged file may end with any
+        raise ValueError(
+            f"{path} is damaged, or has more than weights, such as a whole model, which would run code "
+            "that it brings; save model.state_dict() by torch.save or safetensors"
+        ) from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else content
+    if not isinstance(state, Mapping):
+        raise ValueError(
+            f"{path} has a {type(state).__name__} and no state dict; save model.state_dict()"
+        )
+    return state
+
+
+def _read_pickle(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _as_json(bound: UpperBound, seconds: float) -> str:

@@ -255,7 +255,8 @@ def test_a_job_for_which_there_is_not_enough_memory_is_refused(project, monkeypa
 def test_unknown_figure_lists_the_known_ones(project, monkeypatch):
     with pytest.raises(WorkflowError) as caught:
         build(project, monkeypatch, targets=("figures/unknown.pdf",))
-    assert "figures/double_descent.pdf" in str(caught.value)
+    assert "there is no figure named unknown" in str(caught.value)
+    assert "double_descent" in str(caught.value)
 
 
 def test_mistakes_in_the_configuration_stop_before_any_job(project, monkeypatch):

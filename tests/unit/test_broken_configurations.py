@@ -1,6 +1,7 @@
 """Nonsense in the configuration is refused in a sentence, and never by a traceback."""
 
 import copy
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from pipeline.config.errors import ConfigError, quoted
 from pipeline.config.loading import COMMAND_LINE, load_config
 from pipeline.config.yaml_files import check_stated_once, read_mapping
 from pipeline.snakemake import machine
-from pipeline.snakemake.workflow import check_files
+from pipeline.snakemake.workflow import check_files, check_folders
 
 CASES = 300
 SEED = 20261128
@@ -186,9 +187,23 @@ def test_files_are_read_before_snakemake_does(tmp_path):
         check_files(workflow, str(ROOT / "config.yaml"), ROOT)
 
 
-def test_a_folder_with_braces_is_refused():
+def test_a_folder_with_braces_is_refused(tmp_path):
     with pytest.raises(WorkflowError, match=r"lies in /a/\{b\}, and .* a name without \{"):
-        check_files(SimpleNamespace(is_main_process=True), "config.yaml", Path("/a/{b}"))
+        check_folders(Path("/a/{b}"), tmp_path)
+
+
+@pytest.mark.parametrize("which", ["project", "results"])
+def test_a_folder_that_the_locale_cannot_spell_is_refused(which, tmp_path):
+    folders = {"project": tmp_path, "results": tmp_path} | {which: Path("/a/b\udcc3\udcbc")}
+    with pytest.raises(SystemExit, match=r"'/a/b\\udcc3\\udcbc' has letters .* LC_ALL=C.UTF-8"):
+        check_folders(folders["project"], folders["results"])
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    check_folders(tmp_path / "ü", tmp_path)
+    monkeypatch.setattr("os.access", lambda folder, mode: mode != os.W_OK)
+    with pytest.raises(WorkflowError, match=rf"{tmp_path} cannot be written .* -s '?/a/b c/Snakefile"):
+        check_folders(Path("/a/b c"), tmp_path)
 
 
 def a_call(top, study):

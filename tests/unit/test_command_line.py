@@ -24,7 +24,14 @@ def number():
 def unknown():
     return nn.Sequential(nn.LPPool2d(2, 2))
 
+def fails():
+    raise KeyError("no such layer")
+
+def needs(width):
+    return nn.Linear(width, 2)
+
 ready = nn.Linear(2, 2)
+five = 5
 """
 
 
@@ -84,15 +91,73 @@ def test_models_may_be_objects_and_come_from_packages(model_file, capsys):
         (["{file}:number", "--input-shape", "2"], "returns a int"),
         (["{file}:unknown", "--input-shape", "1,4,4"], "register_rule(LPPool2d)"),
         (["{file}:build", "--input-shape", "3,4,4"], "layer 0 (Conv2d) rejects"),
-        (["{file}:build", "--input-shape", "1,4,4", "--ord", "3"], "ord must be"),
+        (
+            ["{file}:fails", "--input-shape", "2"],
+            "fails ends with KeyError: 'no such layer' ({file}, line",
+        ),
+        (["{file}:needs", "--input-shape", "2"], "1 required positional argument: 'width'"),
+        (["{file}:five", "--input-shape", "2"], "is of type int, and no function or model"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_status_2(model_file, arguments, message, capsys):
     filled = [argument.replace("{file}", str(model_file)) for argument in arguments]
     assert main(filled) == 2
     error = capsys.readouterr().err
+    assert message.replace("{file}", str(model_file)) in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("def build(:", "SyntaxError"),
+        ("x = undefined", "NameError"),
+        ("import nosuch", "No module named"),
+    ],
+)
+def test_a_file_that_cannot_be_imported_is_named(tmp_path, content, message, capsys):
+    (tmp_path / "broken_file.py").write_text(content)
+    assert main([f"{tmp_path}/broken_file.py:build", "--input-shape", "2"]) == 2
+    error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    ("name", "save", "message"),
+    [
+        ("a.pt", lambda path: path.write_bytes(b"garbage"), "a.pt is damaged, or has more than weights"),
+        ("a.safetensors", lambda path: path.write_bytes(b"garbage"), "a.safetensors is damaged"),
+        ("a.pt", lambda path: torch.save(nn.Linear(2, 2), path), "such as a whole model"),
+        ("a.pt", lambda path: torch.save([1], path), "a.pt has a list and no state dict"),
+        ("a.pt", lambda path: torch.save({"b": torch.ones(1)}, path), "a.pt does not fit"),
+        ("a.pt", lambda path: path.mkdir(), "a.pt"),
+        ("a.pt", lambda path: None, "a.pt"),
+    ],
+    ids=["garbage", "garbage as safetensors", "model", "list", "other names", "folder", "nothing"],
+)
+def test_weights_that_cannot_be_loaded_are_named(model_file, tmp_path, name, save, message, capsys):
+    save(tmp_path / name)
+    arguments = [f"{model_file}:build", "--input-shape", "1,4,4", "--weights", str(tmp_path / name)]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--ord", "3", "'3' is not 1, 2 or inf"),
+        ("--grid", "0", "'0' is not a positive whole number"),
+        ("--input-shape", "2,two", "'two' is not a positive whole number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(model_file, option, value, message, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([f"{model_file}:ready", "--input-shape", "2", option, value])
+    assert caught.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_package_runs_as_a_module():

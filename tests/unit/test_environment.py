@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import signal
+import subprocess
 import tomllib
 
 import pytest
@@ -83,3 +86,24 @@ def test_the_image_has_what_the_workflow_reads():
     assert {"Snakefile", "config.yaml", "rules", "envs", "profiles", "scripts", "docs/report"} <= parts
     let_in = (ROOT / ".dockerignore").read_text().splitlines()
     assert all(f"!{part}" in let_in or f"!{part.split('/')[0]}" in let_in for part in parts)
+
+
+def test_an_interrupted_make_leaves_the_figure_of_an_earlier_call(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    figures = [tmp_path / f"figures/a.{ending}" for ending in ("pdf", "png", "json")]
+    called = tmp_path / ".venv/bin/snakemake"
+    for file in (tmp_path / "envs/lock.txt", tmp_path / ".venv/.complete", *figures, called):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("#!/bin/sh\nkill -INT 0; sleep 9\n")
+    called.chmod(0o755)
+    done = subprocess.run(
+        ["make", "figures/a.pdf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        check=False,
+    )
+    assert done.returncode != 0
+    assert all(figure.exists() for figure in figures), done.stderr

@@ -8,7 +8,7 @@ from snakemake.logging import DefaultFormatter
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from pipeline.snakemake import messages
-from pipeline.snakemake.messages import Messages
+from pipeline.snakemake.messages import Messages, Mistakes
 
 
 class Advisor:
@@ -72,6 +72,26 @@ def test_progress_has_the_time_left_and_the_logs(call):
     )
     assert "left" not in call.shape.format(progress(1, 25))
     assert call.shape.format(progress(25, 25)) == "25 of 25 steps (100%) done in 1:00"
+
+
+def test_the_end_names_all_jobs_that_failed_for_good(call):
+    end = record("WorkflowError:\nAt least one job did not complete successfully.", event=LogEvent.ERROR)
+    call.shape.format(record(**STARTED))
+    for job in (FAILED | {"log": ["logs/a.log"]}, FAILED | {"jobid": 8}, FAILED | {"jobid": 9}):
+        call.shape.format(record(**job))
+    call.shape.format(record("Finished", event=LogEvent.JOB_FINISHED, job_id=9))
+    assert call.shape.format(end) == (
+        "Error: 2 jobs have failed, and what needs it was not made:\n"
+        "  Training a at width 16  logs/a.log\n  train\n"
+        "What is done is kept; once the cause is mended the same call goes on."
+    )
+
+
+def test_of_a_long_command_the_start_is_shown(call):
+    command = f"python scripts/draw.py --context '{'x' * 4000}'"
+    shown = call.shape.format(record(**FAILED | {"shellcmd": command}))
+    assert f"{command[:300]} ... (all of it in .snakemake/log)\n" in shown
+    assert len(shown) < 700
 
 
 def test_a_job_takes_one_line_at_its_end(call):
@@ -140,3 +160,33 @@ def test_the_counter_of_the_system_is_read(tmp_path):
     counters.write_text("pgfault 12\noom_kill 3\nother 4\n")
     assert messages._kills_for_memory(counters) == 3
     assert messages._kills_for_memory(tmp_path / "none") == 0
+
+
+PLACE = ' in file "/p/Snakefile", line 29'
+TRACE = '\n  File "/p/Snakefile", line 29, in <module>\n  File "/p/scripts/a.py", line 7, in prepare'
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (f"WorkflowError{PLACE}:\ntwo mistakes:\na: b{TRACE}", "Error: two mistakes:\na: b"),
+        ("WorkflowError:\nAt least one job failed.", "Error: At least one job failed."),
+        (
+            f"InputFunctionException in rule draw{PLACE}:\nError:\n  WorkflowError:\n    there is no a\n"
+            f"    but b\nWildcards:\n  figure=a\nTraceback:{TRACE} (rule draw, line 1, /p/r.smk)",
+            "Error: there is no a\nbut b",
+        ),
+        (
+            "MissingRuleException:\nNo rule to produce figurs (if you use input functions make sure "
+            "that they don't raise unexpected exceptions).",
+            "Error: nothing makes figurs; nearest valid name: figures; make without a target lists what "
+            "there is",
+        ),
+        (f"KeyError{PLACE}:\n'a'{TRACE}", f"KeyError{PLACE}:\n'a'{TRACE}"),
+    ],
+    ids=["settings", "end", "unknown figure", "unknown target", "a fault of the code"],
+)
+def test_a_mistake_is_told_without_where_the_code_has_found_it(text, shown):
+    shape = Mistakes(DefaultFormatter(), lambda: ["figures", "claims"])
+    assert shape.format(record(text, event=LogEvent.ERROR)) == shown
+    assert shape.format(record(text)) == text

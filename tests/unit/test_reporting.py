@@ -64,7 +64,10 @@ def test_tables_for_readers_and_verdicts_are_reported_where_all_behind_them_is_t
 
 
 def test_without_figures_there_is_nothing_to_report(setup, tmp_path):
-    with pytest.raises(WorkflowError, match=r"there is no figure at scale .* Make one first"):
+    with pytest.raises(WorkflowError, match=r"there is no figure at scale \w+ to report yet. Make one"):
+        setup.reported(tmp_path)
+    draw(tmp_path, setup, "depth", "another")
+    with pytest.raises(WorkflowError, match=r"another scale, add --config scale=another\. Make"):
         setup.reported(tmp_path)
 
 

@@ -1,10 +1,14 @@
 """Every result is compared with its seal, and with what it was made from."""
 
+import json
+import shlex
+
 import pytest
 
 from pipeline.provenance import seals
 from pipeline.provenance.files import write_text
-from pipeline.snakemake.verification import FOLDERS, Found, verify
+from pipeline.snakemake.private import PlannedJob
+from pipeline.snakemake.verification import FOLDERS, Found, outdated_of, verify
 
 RUN = "results/smoke/toy/noise~0/width~4"
 
@@ -75,3 +79,15 @@ def test_what_was_made_from_another_file_is_stale(project):
             f"was made from another {RUN}/bounds.csv than the one that is there",
         )
     ]
+
+
+def test_a_figure_of_another_scale_is_told_from_one_of_other_settings(project):
+    (project / "figures/toy.json").write_text(json.dumps({"scale": "smoke"}))
+
+    def why(scale):
+        words = ["python", "scripts/draw.py", "--context", json.dumps({"scale": scale})]
+        job = PlannedJob("", 1, ("figures/toy.pdf",), (), shlex.join(words), "settings", "draw")
+        return outdated_of([job._replace(wildcards={"figure": "toy"})], project)["figures/toy.pdf"]
+
+    assert why("laptop") == "was drawn at scale smoke; SCALE=smoke compares it with that"
+    assert why("smoke") == "was made before a change of settings"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.archives.about import Step
+from pipeline.config.errors import nearest
 from pipeline.jobs.command import CommandError
 from pipeline.provenance.seals import Seal, fault_of, read_seal
 from pipeline.snakemake.private import PlannedJob
@@ -65,6 +66,12 @@ def contents(
     return Contents(steps, seals)
 
 
+def targets_of(files: Iterable[str]) -> str:
+    """Those of ``files`` that one asks for, without what is made beside them, for a message."""
+    beside = (".json", ".png")
+    return ", ".join(sorted(file for file in files if not file.endswith(beside)))
+
+
 def _finished(jobs: Mapping[str, PlannedJob], scale: str, asked: Collection[str]) -> list[PlannedJob]:
     """Jobs of which an output is there that was made at the scale."""
     found = [
@@ -74,8 +81,9 @@ def _finished(jobs: Mapping[str, PlannedJob], scale: str, asked: Collection[str]
     ]
     there = [file for job in found for file in job.outputs]
     if unknown := [file for file in asked if file not in there]:
-        has = f"; there are {', '.join(sorted(there))}" if there else ""
-        raise CommandError(f"{', '.join(unknown)} has not been made at scale {scale}{has}")
+        has = f"; there are {targets_of(there)}" if there else ""
+        near = nearest(unknown[0], there)
+        raise CommandError(f"{', '.join(unknown)} has not been made at scale {scale}{near}{has}")
     if not found:
         raise CommandError(
             f"nothing is finished at scale {scale}: no figure, table or verdict; make one first, for "

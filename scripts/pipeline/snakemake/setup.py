@@ -16,7 +16,7 @@ from pipeline.config.errors import nearest
 from pipeline.config.rooms import Room
 from pipeline.runs import paths
 from pipeline.snakemake.jobs import Jobs
-from pipeline.snakemake.reporting import reports
+from pipeline.snakemake.reporting import drawn_at, reports
 
 _EPOCHS = "_epochs"
 
@@ -64,8 +64,8 @@ class WorkflowSetup(Jobs):
     def room(self, name: str) -> Room:
         """A figure or table for readers. Raises ``WorkflowError`` for an unknown one."""
         if name not in (*self.figures, *self.reader_tables):
-            known = ", ".join(f"figures/{figure}.pdf" for figure in self.figures)
             near = nearest(name, [*self.figures, *self.reader_tables])
+            known = ", ".join(self.figures)
             raise WorkflowError(f"there is no figure named {name}{near}. Figures to be had: {known}")
         return self.config.rooms[name]
 
@@ -105,11 +105,7 @@ class WorkflowSetup(Jobs):
         scale = self.config.scale
         found = [f"figures/{name}.pdf" for name in self.figures if self._can_be_shown(folder, name)]
         if not found:
-            raise WorkflowError(
-                f"there is no figure at scale {self.config.scale} to report yet. Make one first, for "
-                f"example with: snakemake --cores 2 --config scale={self.config.scale} -- "
-                f"figures/{self.figures_made_here[0]}.pdf"
-            )
+            raise WorkflowError(self._nothing_to_report(folder))
         for name in self.reader_tables:
             own = [f"results/{scale}/tables/{name}.{ending}" for ending in ("md", "json")]
             if self._are_there(folder, [*own, *self.tables(name)]):
@@ -122,6 +118,18 @@ class WorkflowSetup(Jobs):
                 found.append(own[0])
         return found
 
+    def _nothing_to_report(self, folder: Path) -> str:
+        scale = self.config.scale
+        said = f"there is no figure at scale {scale} to report yet."
+        others = sorted({drawn_at(folder, name) for name in self.figures} - {"", scale})
+        if others:
+            ask = " or ".join(f"--config scale={other}" for other in others)
+            said += f" For those that have been made at another scale, add {ask}."
+        return (
+            f"{said} Make one first, for example with: snakemake --cores 2 --config scale={scale} -- "
+            f"figures/{self.figures_made_here[0]}.pdf"
+        )
+
     def _are_there(self, folder: Path, files: Iterable[str]) -> bool:
         return all((folder / file).exists() for file in files)
 
@@ -131,11 +139,7 @@ class WorkflowSetup(Jobs):
         tables = [paths.table(self.config.scale, source) for source in sources]
         if not self._are_there(folder, (*drawn, *tables)):
             return False
-        try:
-            about = json.loads((folder / "figures" / f"{name}.json").read_bytes())
-        except (OSError, ValueError):
-            return False
-        return isinstance(about, dict) and about.get("scale") == self.config.scale
+        return drawn_at(folder, name) == self.config.scale
 
     def facts_of(self, table: str) -> list[str]:
         """The facts that a table of claims judges."""

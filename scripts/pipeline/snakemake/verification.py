@@ -1,5 +1,6 @@
 """What is wrong with the results in a folder: damaged, foreign, missing, unsealed or stale files."""
 
+import json
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from pipeline.jobs.command import CommandError, made_by
 from pipeline.provenance.seals import ASIDE, SUFFIX, Seal, fault_of, place, read_seal, sealed_path
 from pipeline.runs.paths import published_files
 from pipeline.snakemake.private import PlannedJob, planned_jobs
+from pipeline.snakemake.reporting import drawn_at
 
 FOLDERS = ("results", "figures")
 """Where results lie, from the working directory."""
@@ -121,10 +123,21 @@ def outdated_of(jobs: Iterable[PlannedJob], folder: Path) -> dict[str, str]:
     for job in jobs:
         there = [name for name in job.outputs if (folder / name).exists()]
         words = shlex.split(job.command)[2:]
+        drawing = job.rule == "draw" and job.outdated
+        other = _other_scale(job.wildcards["figure"], words, folder) if drawing else ""
         for name in there:
             seal = read_seal(folder / name)
-            if job.outdated:
+            if other:
+                found[name] = f"was drawn at scale {other}; SCALE={other} compares it with that"
+            elif job.outdated:
                 found[name] = f"was made before a change of {job.outdated}"
             elif seal is not None and seal.made_by and seal.made_by != made_by(words):
                 found[name] = "was made by another command than the one that makes it now"
     return found
+
+
+def _other_scale(figure: str, drawing: list[str], folder: Path) -> str:
+    """The scale at which a figure was drawn, where that is not the one of the command that draws it."""
+    asked = json.loads(drawing[drawing.index("--context") + 1])["scale"]
+    drawn = drawn_at(folder, figure)
+    return drawn if drawn != asked else ""

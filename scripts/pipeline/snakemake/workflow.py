@@ -15,7 +15,7 @@ from pipeline.config.layers import Location, expand
 from pipeline.config.loading import COMMAND_LINE, Where, load_config
 from pipeline.config.yaml_files import check_size, check_stated_once, read_mapping
 from pipeline.downloads.records import forget_lost_files
-from pipeline.snakemake.messages import note_interruption, shape_messages
+from pipeline.snakemake.messages import note_interruption, shape_messages, shape_mistakes
 from pipeline.snakemake.private import plan_fast, strike_missing_files
 from pipeline.snakemake.run_lock import remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
@@ -26,26 +26,45 @@ def own_config(workflow: Any, base: Path) -> str:
 
     Raises ``WorkflowError`` where it, or one that the command line names, cannot be read.
     """
+    if workflow.is_main_process:
+        shape_mistakes(lambda: [rule.name for rule in workflow.rules])
+        check_folders(base, Path.cwd())
     own = "config.yaml" if Path("config.yaml").exists() else str(base / "config.yaml")
     check_files(workflow, own, base)
     return own
 
 
+def check_folders(base: Path, working: Path) -> None:
+    """Check that Snakemake works in the folder of the project, and can write where results are to lie.
+
+    Raises ``WorkflowError``, or ``SystemExit`` where Snakemake cannot write the names of the folders.
+    """
+    if "{" in str(base):
+        raise WorkflowError(
+            f"the project lies in {base}, and Snakemake takes braces in the path of an "
+            "environment for wildcards; give the folder a name without {"
+        )
+    for folder in (str(base), str(working)):
+        if folder.encode(errors="ignore") != os.fsencode(folder):
+            sys.exit(  # Snakemake cannot write a WorkflowError, with the path in it, to its log
+                f"Error: the name of the folder {folder!a} has letters that the locale does not have; "
+                "call with a locale that has them, such as LC_ALL=C.UTF-8"
+            )
+    if not os.access(working, os.W_OK):
+        raise WorkflowError(
+            f"{working} cannot be written to, and results are to lie there; call from a folder of your "
+            f"own, with: snakemake -s {shlex.quote(str(base / 'Snakefile'))}"
+        )
+
+
 def check_files(workflow: Any, own: str, base: Path) -> None:
     """Check that the files of the configuration can be read, and state each key once.
-
-    And that the folder of the project is one in which Snakemake works.
 
     ``own`` is the workflow's file, which Snakemake is about to read: of a broken one it would give no
     line, and of two values of a key it would take the last. Raises ``WorkflowError``.
     """
     if not workflow.is_main_process:
         return
-    if "{" in str(base):
-        raise WorkflowError(
-            f"the project lies in {base}, and Snakemake takes braces in the path of an "
-            "environment for wildcards; give the folder a name without {"
-        )
     settings = workflow.config_settings
     files = {str(file): Path(file) for file in (own, *(settings.configfiles or ()))}
     try:
