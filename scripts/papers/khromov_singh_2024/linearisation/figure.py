@@ -9,7 +9,7 @@ from scipy.stats import gaussian_kde
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine, judge_fact, measured
-from pipeline.figures.looks import corner_note
+from pipeline.figures.looks import corner_note, plain_log_x
 from pipeline.figures.methods import REFERENCE
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
@@ -107,7 +107,7 @@ def _draw_sizes(axes: Axes, by_seed: pd.DataFrame, facts: Facts) -> None:
         )  # fmt: skip
         if name in facts["paper"]:
             axes.plot(facts["paper"][name], row, **REFERENCE)
-    axes.set_xscale("log")
+    plain_log_x(axes)
     axes.set_yticks(range(len(QUANTITIES)), list(QUANTITIES.values()))
     axes.set_ylim(len(QUANTITIES) - 0.5, -0.7)
     axes.set(title="b", xlabel="size")
