@@ -5,8 +5,8 @@ import math
 from matplotlib.axis import Axis, XAxis
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullFormatter
 
-_DECADES_IN_PLAIN = 1e7
-"""An axis that is longer has powers of ten at all of its numbers."""
+_LONGEST_IN_PLAIN, _LEAST_IN_PLAIN = 1e8, 5e-5
+"""An axis that is longer, or that begins lower, has powers of ten at all of its numbers."""
 
 
 def plain(value: float) -> str:
@@ -37,7 +37,7 @@ def log_numbers(axis: Axis, low: float, high: float) -> None:
     that there are fewer.
     """
     across = isinstance(axis, XAxis)
-    many = high > _DECADES_IN_PLAIN * low
+    many = high > _LONGEST_IN_PLAIN * low or low < _LEAST_IN_PLAIN
     axis.set_major_locator(_locator(low, high, across, many))
     axis.set_major_formatter(_POWERS if many else PLAIN)
     axis.set_minor_formatter(NullFormatter())
@@ -45,10 +45,10 @@ def log_numbers(axis: Axis, low: float, high: float) -> None:
 
 def _locator(low: float, high: float, across: bool, many: bool) -> Locator:
     if many:
-        return LogLocator(subs=(1,), numticks=6 if across else 9)
+        return LogLocator(numticks=6 if across else 9)
     for least, digits in ((200 if across else 1000, (1,)), (6, (1, 2, 5)), (2.5, _CLOSE)):
         if high > least * low:
-            return LogLocator(subs=digits, numticks=9 if across else 20)
+            return LogLocator(subs=digits, numticks=6 if across and len(digits) == 1 else 20)
     return MaxNLocator(5, steps=[1, 2, 5, 10])
 
 

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipeline.figures.looks import NORM_LOOKS, Look, corner_note, title_of_weights
-from pipeline.figures.numbers import signed
+from pipeline.figures.numbers import plain, power, signed
 from pipeline.figures.room import Context, Facts, Tables, only
 
 LOOKS = {
@@ -117,7 +117,7 @@ def _draw_products(axes: Axes, products: Mapping[str, float], published: Mapping
             hatch=None if look.line == "-" else "/////",
         )
         axes.annotate(
-            f"{products[name]:.3g}",
+            _in_short(products[name]),
             (max(log, 0), place),
             xytext=(3, 0),
             textcoords="offset points",
@@ -133,8 +133,17 @@ def _draw_products(axes: Axes, products: Mapping[str, float], published: Mapping
     short |= {"singla_feizi": "Singla", "araujo": "Araujo"}
     axes.set_yticks(range(len(names)), [short[name] for name in names])
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("product relative to Ryu ($10^x$)")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: power(10.0**place)))
+    axes.set_xlabel("product relative to Ryu")
     axes.set_title("b   all layers")
+
+
+def _in_short(value: float) -> str:
+    """Three digits, and a power of ten behind a large number."""
+    if value < 1e6:
+        return plain(float(f"{value:.3g}"))
+    digits, _, exponent = f"{value:.2e}".partition("e")
+    return rf"${digits}\times10^{{{int(exponent)}}}$"
 
 
 def _products(table: pd.DataFrame) -> dict[str, float]:

@@ -287,7 +287,8 @@ def grows(facts: Facts) -> Finding:
 def larger_set(facts: Facts) -> Finding:
     """Share of the gap between C_lower and C_upper, in logarithms, that is closed when the largest
     Jacobian norm is also taken over test points and convex combinations, at the last epoch; mean over
-    seeds. A part holds if its interval lies below 1/2: C_S is then the nearer to C_lower."""
+    seeds: a part holds if its interval lies below 1/2, where C_S is the nearer to C_lower. C_S over
+    C_lower, ratio of the means over seeds: a part holds if its interval lies below 2."""
     parts = {}
     for experiment, net in NETS.items():
         found = facts[experiment]["extended_set_at_the_last_epoch"]

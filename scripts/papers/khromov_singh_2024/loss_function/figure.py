@@ -204,6 +204,7 @@ def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
         "The ratios at both places were known."
     },
     of_a_change=True,
+    not_simulated="Seeds stop at epochs of their own, at which simulated tables have no spread.",
 )
 def loss_and_softmax(facts: Facts) -> Finding:
     """C_lower and C_upper at width 256 where each training stops, ratio of the means over seeds. Those

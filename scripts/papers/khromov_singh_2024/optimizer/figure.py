@@ -127,7 +127,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     grid[1, 1].yaxis.set_major_formatter(PLAIN)
     grid[1, 1].set_ylim(0, 1.1 * max((end["parameter_distance"] for end in _all(facts)), default=1))
     grid[0, 0].set_ylabel("bound (logits per unit of input)")
-    grid[1, 0].set_ylabel("distance travelled by weights")
+    grid[1, 0].set_ylabel("distance of weights (2-norm)")
     grid[0, 1].set_xlabel("at each one's end")
     grid[1, 1].set_xlabel("at each one's end")
     grid[0, 0].legend(loc="upper left", ncols=1, fontsize=6)

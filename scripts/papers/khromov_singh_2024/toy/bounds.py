@@ -1,17 +1,16 @@
 """Bounds of the net on three Gaussians: at the end beside the paper's, and during training."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.ticker import NullLocator
 
 from papers.khromov_singh_2024.toy.maps import square_name
+from pipeline.figures.epochs import epoch_axis
 from pipeline.figures.looks import BOUND_LOOKS, LOOKS, Look, plain_log_axis, plain_log_x
-from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts
 
 ROWS = {
@@ -114,14 +113,7 @@ def draw_history(axes: Axes, table: pd.DataFrame) -> None:
             color=look.color,
             fontsize=8,
         )
-    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    last_step = table["step"].max()
-    ticks = [0, *(10.0**power for power in range(0, math.floor(math.log10(last_step)) + 1))]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(PLAIN)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(-0.1, last_step * 1.3)
+    epoch_axis(axes, last=table["step"].max(), label="steps of gradient descent")
     plain_log_axis(axes)
-    axes.set_xlabel("steps of gradient descent")
-    axes.set_ylabel("bound (logits per unit of input)", labelpad=1)
+    axes.set_ylabel("bound (as in d)", labelpad=1)
     axes.set_title("e   bounds during training")
