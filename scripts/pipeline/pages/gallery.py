@@ -108,16 +108,20 @@ def copy_pictures(root: Path, figures: list[str], scale: str) -> list[str]:
 
 
 def small_png(content: bytes, largest: int = LARGEST_PICTURE) -> bytes:
-    """The picture in 256 colours, and in fewer pixels until it has at most ``largest`` bytes."""
+    """The picture in 256 colours, and in fewer pixels until it has at most ``largest`` bytes.
+
+    The colours are chosen to cover those of the picture, not its pixels, of which most are white: a mark
+    keeps the colour of its legend.
+    """
     with Image.open(io.BytesIO(content)) as opened:
         picture = opened.convert("RGB")
     width = min(picture.width, _FIRST_WIDTH)
     while True:
         size = (width, max(1, round(picture.height * width / picture.width)))
         buffer = io.BytesIO()
-        picture.resize(size, Image.Resampling.LANCZOS).quantize(256, dither=Image.Dither.NONE).save(
-            buffer, format="PNG", optimize=True
-        )
+        smaller = picture.resize(size, Image.Resampling.LANCZOS)
+        few = smaller.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(buffer, format="PNG", optimize=True)
         if buffer.tell() <= largest or width < 100:
             return buffer.getvalue()
         width = round(0.9 * width)
