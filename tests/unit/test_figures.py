@@ -10,6 +10,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from pipeline.figures import looks as figures
+from pipeline.figures.perturbed import share_scale
 from pipeline.figures.width import double_descent_facts, draw_double_descent
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
@@ -117,6 +118,39 @@ def test_log_axes_have_some_numbers_and_not_many(low, high, least, most):
     bottom, top = second.get_ylim()
     shown = [tick for tick in second.yaxis.get_majorticklocs() if bottom <= tick <= top]
     assert least <= len(shown) <= most
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.01, "0.01"), (50, "50"), (1000, "1,000"), (10_000, "10,000"), (-0.5, "\u22120.5"), (0, "0")],
+)
+def test_numbers_of_all_axes_look_alike(value, text):
+    _, axes = plt.subplots()
+    figures.width_axis(axes, [16, 64])
+    assert figures.PLAIN(value) == text == axes.xaxis.get_major_formatter()(value)
+    axes.plot([2, 2e4], [2, 2e4])
+    figures.plain_log_x(axes)
+    figures.plain_log_axis(axes)
+    assert {axis.get_major_formatter()(value) for axis in (axes.xaxis, axes.yaxis)} == {text}
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e-9, 1e3), (1e-6, 1e2)])
+def test_axes_of_many_decades_have_powers_of_ten(low, high):
+    _, axes = plt.subplots()
+    axes.plot([0, 1], [low, high])
+    figures.plain_log_axis(axes)
+    assert axes.yaxis.get_major_formatter()(0.01) == "$10^{-2}$"
+
+
+def test_axes_of_one_scale_have_the_same_numbers():
+    _, (first, second) = plt.subplots(1, 2)
+    for axes, low in ((first, 0.01), (second, 2)):
+        axes.plot([0, 1], [low, 40])
+        figures.plain_log_axis(axes)
+    share_scale(first, second)
+    ends = first.get_ylim()
+    assert second.get_ylim() == ends
+    assert list(first.yaxis.get_major_locator()()) == list(second.yaxis.get_major_locator()())
 
 
 def test_diverged_seeds_are_shown_and_left_out_of_the_mean():

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from pipeline.claims.findings import Finding, UntestedError, attempt, combine, judge, judge_exact
+from pipeline.claims.findings import (
+    Finding,
+    UntestedError,
+    attempt,
+    combine,
+    judge,
+    judge_between,
+    judge_exact,
+)
 from pipeline.claims.slopes import judge_slope
 from pipeline.statistics.intervals import Interval, around, mean_interval
 
@@ -63,6 +71,28 @@ def test_parts_are_judged_by_holm():
     assert "alone: holds" in together.reason
     exact = {f"exact {number}": judge_exact(1.0, 0) for number in range(9)}
     assert combine({"fair": parts["fair"], **exact}).verdict == "holds"  # no chance in the others
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "verdict"),
+    [
+        (3, 9, "holds"),
+        (-9, -3, "does not hold"),
+        (-9, 9, "undecided"),
+        (-9, 0, "undecided"),
+        (0, 9, "undecided"),
+    ],
+)
+def test_a_number_between_two_ends(worse, better, verdict):
+    found = judge_between(judge(t_interval(worse, 1), 0), judge(t_interval(better, 1), 0))
+    assert (found.verdict, found.limits[0]) == (verdict, 0)
+
+
+def test_what_the_ends_leave_open_counts_among_the_parts():
+    open_ = judge_between(judge(t_interval(-9, 1), 0), judge(t_interval(9, 1), 0))
+    fair = judge(t_interval(2.4, 1), 0)  # sure enough alone, and not as one of two
+    assert combine({"fair": fair}).verdict == "holds"
+    assert combine({"fair": fair, "open": open_}).parts["fair"].verdict == "undecided"
 
 
 def test_parts_of_parts_are_judged_as_one_family():

@@ -152,6 +152,18 @@ def test_without_claims_the_way_to_make_them_is_named(root):
         gallery.write_pages(root, setup, "", "")
 
 
+def test_rare_colours_of_a_picture_stay_as_they_are():
+    """Of a thousand shades of a map the marks of a legend are a few pixels."""
+    shades = np.linspace(0, 255, 300 * 200).reshape(200, 300)
+    colours = np.stack([shades, shades[::-1], 0.5 * shades], axis=2).astype(np.uint8)
+    colours[50:56, 50:56] = mark = (213, 94, 0)
+    buffer = io.BytesIO()
+    Image.fromarray(colours).save(buffer, format="PNG")
+    with Image.open(io.BytesIO(gallery.small_png(buffer.getvalue()))) as picture:
+        kept = np.array(picture.convert("RGB").getpixel((52, 52)))
+    assert abs(kept - mark).max() < 24
+
+
 def test_pictures_get_small_and_keep_their_shape():
     content = gallery.small_png(png(), largest=20_000)
     assert len(content) <= 20_000 < len(gallery.small_png(png()))

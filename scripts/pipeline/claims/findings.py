@@ -4,8 +4,8 @@ A number holds if its interval lies within the limits of the rule, does not hold
 them, and is undecided if it lies across one. The parts of a claim are judged at once by Holm's
 procedure (Scandinavian Journal of Statistics 6, 1979): the chance that any part with an interval is
 wrongly said to hold, or wrongly not to, is no larger than for one. A claim of several parts holds if
-all do, does not hold if no part that was tested does even in part, holds in part if at least one does,
-and is undecided else. The number of a claim is that of its weakest part.
+all do, does not hold if none that was tested does, holds in part if at least one does, and is undecided
+if none does and one at least is undecided. The number of a claim is that of its weakest part.
 """
 
 import math
@@ -129,6 +129,19 @@ def judge(interval: Interval, least: float = -math.inf, most: float = math.inf) 
         at_once=0 if verdict == "undecided" else max(same),
         limits=(least, most),
     )
+
+
+def judge_between(worse: Finding, better: Finding) -> Finding:
+    """The finding on a number that lies between two others, from those on the ends.
+
+    It holds if even the worse end does, does not hold if not even the better one does, and else the
+    ends leave it open: that too is one of the parts that are judged at once.
+    """
+    if worse.verdict in ("holds", "not tested"):
+        return worse
+    if better.verdict in ("does not hold", "not tested"):
+        return better
+    return replace(worse, verdict="undecided", at_once=0)
 
 
 def _verdict(low: float, high: float, least: float, most: float) -> Verdict:

@@ -56,10 +56,11 @@ _INTERVALS = (
     "for; for places of peaks those of curves drawn around the mean one. Each verdict follows from the "
     "rule below its table: a number holds if its interval lies within the rule's limits, does not hold "
     "if it lies outside, and is undecided if it lies across one. The parts of a claim are judged at "
-    "once by Holm's procedure. A claim holds if all its parts do, does not hold if no part that was "
-    "tested does even in part, holds in part if at least one does, and is undecided else; the number in "
-    "the table is that of the weakest part, and all stand behind the rule. Across claims nothing is "
-    "corrected for their number: of forty that are wrong and at their limit, one is said to hold."
+    "once by Holm's procedure. A claim holds if all its parts do, does not hold if none that was tested "
+    "does, holds in part if at least one does, and is undecided if none does and one at least is "
+    "undecided; the number in the table is that of the weakest part, and all stand behind the rule. "
+    "Across claims nothing is corrected for their number: of forty that are wrong and at their limit, "
+    "one is said to hold."
 )
 
 _SIMULATED = (

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.claims.findings import UntestedError, measured, nearest
-from pipeline.figures.looks import Look
+from pipeline.figures.looks import OPAQUE, Look
 from pipeline.figures.room import Facts
 from pipeline.statistics.curves import peak_location
 from pipeline.statistics.intervals import Interval
@@ -104,6 +104,7 @@ def draw_ratios(
             Patch(color="#888888", alpha=0.25, linewidth=0, label="ranges of the paper"),
         ],
         loc="lower left",
+        **OPAQUE,
     )
     low, high = axes.get_ylim()
     axes.set_ylim(low - 0.4 * (high - low), high)

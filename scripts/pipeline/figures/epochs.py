@@ -7,9 +7,10 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from pipeline.figures.looks import Look, draw_seeds
+from pipeline.figures.numbers import PLAIN
 from pipeline.statistics.growth import shared_epochs
 
 
@@ -49,24 +50,11 @@ def epoch_axis(axes: Axes, *, last: float, label: str = "epoch") -> None:
     step = 1 if len(decades) < 5 else 2
     powers = list(decades)[len(decades[1:]) % step :: step]
     axes.xaxis.set_major_locator(FixedLocator([0, *(10.0**power for power in powers)]))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _power(value)))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.xaxis.set_minor_locator(FixedLocator([k * 10.0**d for d in decades for k in range(1, 10)]))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlim(-0.25, 1.15 * last)
     axes.set_xlabel(label)
-
-
-def _power(value: float) -> str:
-    if value < 1000:
-        return f"{value:g}"
-    return f"$10^{{{round(math.log10(value))}}}$"
-
-
-def thousands(axes: Axes) -> None:
-    """Numbers of a linear x axis in thousands where they are large: 20k."""
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}")
-    )
 
 
 def category_axis(axes: Axes, labels: Sequence[str]) -> None:

@@ -14,15 +14,9 @@ mpl.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import (
-    FuncFormatter,
-    Locator,
-    LogLocator,
-    MaxNLocator,
-    NullFormatter,
-    ScalarFormatter,
-)
+from matplotlib.ticker import NullFormatter
 
+from pipeline.figures.numbers import PLAIN, log_numbers
 from pipeline.provenance.files import write_bytes
 
 
@@ -161,12 +155,12 @@ def width_axis(axes: Axes, widths: Sequence[int]) -> None:
     axes.set_xscale("log", base=2)
     powers = [w for w in sorted(widths) if w & (w - 1) == 0] or sorted(widths)
     axes.set_xticks(powers[:: max(1, -(-len(powers) // 8))])
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def plain_log_axis(axes: Axes) -> None:
-    """Logarithmic y axis with plain numbers, the more of them per decade the shorter it is.
+    """Logarithmic y axis with numbers, the more of them per decade the shorter it is.
 
     Of axes that share it the one that was drawn last has to come last.
     """
@@ -175,21 +169,13 @@ def plain_log_axis(axes: Axes) -> None:
     axes.set_yscale("log")
     limits = [other.dataLim for other in axes.get_shared_y_axes().get_siblings(axes)]
     low, high = min(one.minposy for one in limits), max(one.intervaly[1] for one in limits)
-    axes.yaxis.set_major_locator(_log_locator(low, high))
-    axes.yaxis.set_major_formatter(FuncFormatter(_plain))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    log_numbers(axes.yaxis, low, high)
 
 
-def _plain(value: float, place: int | None) -> str:
-    return f"{value:,.0f}" if 1e4 <= value < 1e8 else f"{value:g}"
-
-
-def _log_locator(low: float, high: float) -> Locator:
-    """Where numbers stand on a logarithmic axis from ``low`` to ``high``."""
-    for least, digits in ((1000, (1,)), (6, (1, 2, 5)), (2.5, (1, 1.5, 2, 3, 4, 5, 7))):
-        if high > least * low:
-            return LogLocator(subs=digits, numticks=20)
-    return MaxNLocator(5, steps=[1, 2, 5, 10])
+def plain_log_x(axes: Axes) -> None:
+    """The same for an x axis, on which all has been drawn."""
+    axes.set_xscale("log")
+    log_numbers(axes.xaxis, *axes.get_xlim())
 
 
 def save(figure: Figure, pdf: Path, png: Path) -> None:

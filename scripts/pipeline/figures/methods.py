@@ -6,9 +6,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.figures.looks import BOUND_LOOKS
+from pipeline.figures.looks import BOUND_LOOKS, plain_log_x
 
 ORDER = (
     "frobenius",
@@ -61,20 +60,11 @@ def draw_groups(axes: Axes, table: pd.DataFrame, column: str, references: Refere
                 axes.plot(known[method], y, **REFERENCE)
         if group:
             axes.axhline(group - 0.5, color="#bbbbbb", linewidth=0.6)
-    axes.set_xscale("log")
+    plain_log_x(axes)
     axes.set_ylim(len(nets) - 0.5, -0.5)
     axes.set_yticks(range(len(nets)), nets, rotation=90, va="center")
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="y")
-
-
-def plain_ticks(axes: Axes) -> None:
-    """Plain numbers at 1, 2 and 5 times the powers of ten, on an x axis of few decades."""
-    left, right = axes.get_xlim()
-    if right / left < 1e3:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def legend_entries(table: pd.DataFrame, reference: str) -> tuple[list[Line2D], list[str]]:

@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from pipeline.figures.looks import Look
+from pipeline.figures.numbers import log_numbers
 
 _MARKERS = "osD^vPX"
 
@@ -38,7 +39,9 @@ def radius_legend(figure: Figure, looks: dict[float, Look], title: str) -> None:
 
 
 def share_scale(first: Axes, second: Axes) -> None:
-    """The same limits on both y axes."""
+    """The same limits and numbers on both y axes, which are logarithmic."""
     limits = [*first.get_ylim(), *second.get_ylim()]
+    low, high = min(limits), max(limits)
     for axes in (first, second):
-        axes.set_ylim(min(limits), max(limits))
+        axes.set_ylim(low, high)
+        log_numbers(axes.yaxis, low, high)

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from pipeline.figures.looks import LOOKS
+from pipeline.figures.numbers import PLAIN
 from pipeline.statistics.growth import BOUNDS, fitted
 
 
@@ -42,5 +43,5 @@ def count_axis(axes: Axes, values: "pd.Series[int]", label: str) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(sorted(values.unique())))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.set_xlabel(label)

@@ -146,4 +146,4 @@ def test_a_loss_that_only_falls_has_no_peak_to_fall_from():
 def test_nets_that_do_not_fit_have_no_double_descent():
     finding = finding_of("C12", driven_by_variance(), share=0.25)
     assert finding.verdict == "not tested"
-    assert "25% of the runs beyond the peak of the test loss" in finding.reason
+    assert "25 % of the runs beyond the peak of the test loss" in finding.reason

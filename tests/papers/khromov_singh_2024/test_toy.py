@@ -161,7 +161,7 @@ def test_paper_stands_beside_its_own_net_only(table):
     assert beside["paper"] == 0.0011
     assert beside["relative_difference"] == pytest.approx(beside["measured"] / 0.0011 - 1)
     assert beside["printed_to"] == pytest.approx(0.00005 / 0.0011)
-    (numbers,) = [axes for axes in drawing.axes if axes.get_title("left").startswith("(d)")]
+    (numbers,) = [axes for axes in drawing.axes if axes.get_title("left").startswith("d ")]
     drawn = [text.get_text() for text in numbers.texts]
     assert drawn == [f"{facts['values'][name]['measured']:.4g}" for name in bounds.ROWS]
     rings = [line.get_xdata()[0] for line in numbers.lines if line.get_markersize() == 9]

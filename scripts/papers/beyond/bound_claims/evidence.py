@@ -44,9 +44,18 @@ Test = Callable[[int, torch.Generator], Evidence]
 """From the number of instances and a source of randomness to evidence; its docstring is the rule."""
 
 
+FIRST = "2026-11-21"
+"""The day of the first rules."""
+
+T_INTERVAL = "2026-11-28: a t interval in place of a bootstrap one; the verdict is the same."
+
+
 @dataclass(frozen=True)
 class Claim:
-    """A statement that random instances can speak against, and a figure that shows what it is about."""
+    """A statement that random instances can speak against, and a figure that shows what it is about.
+
+    ``since`` is the day of the rule, ``changes`` what was changed after its result had been seen.
+    """
 
     name: str
     source: str
@@ -54,6 +63,8 @@ class Claim:
     figure: str
     test: Test
     kind: Kind = "theorem"
+    since: str = FIRST
+    changes: str = ""
 
     @property
     def rule(self) -> str:
@@ -62,12 +73,19 @@ class Claim:
 
 
 def claim(
-    name: str, source: str, statement: str, *, figure: str, kind: Kind = "theorem"
+    name: str,
+    source: str,
+    statement: str,
+    *,
+    figure: str,
+    kind: Kind = "theorem",
+    since: str = FIRST,
+    changes: str = "",
 ) -> Callable[[Test], Claim]:
     """Make a claim of its test; the table is in the order of the names, a letter and a number."""
 
     def of(test: Test) -> Claim:
-        return Claim(name, source, statement, figure, test, kind)
+        return Claim(name, source, statement, figure, test, kind, since, changes)
 
     return of
 
@@ -103,9 +121,9 @@ def universal(violated: Sequence[bool]) -> Evidence:
 
 def within(values: Sequence[float], least: float, most: float, unit: str) -> Evidence:
     """A statement on a mean holds if its interval lies in [least, most], does not hold if it lies
-    outside, and holds in part if it lies across an end. Instances outside count as violations."""
+    outside, and is undecided if it lies across an end. Instances outside count as violations."""
     mean, low, high = mean_interval(values)
-    verdict: Verdict = "holds in part"
+    verdict: Verdict = "undecided"
     if least <= low and high <= most:
         verdict = "holds"
     elif high < least or low > most:

@@ -14,6 +14,7 @@ from pipeline.figures.room import Context, Facts, Tables, only
 MARKS = {
     "holds": ("#009E73", "o"),
     "holds in part": ("#E69F00", "s"),
+    "undecided": ("#56B4E9", "d"),
     "does not hold": ("#D55E00", "X"),
     "not tested": ("#7A7A7A", "_"),
 }
@@ -44,6 +45,8 @@ VERDICT = [
     "statement",
     "rule",
     "kind",
+    "since",
+    "changes",
     "figure",
     "instances",
     "violations",
@@ -117,7 +120,7 @@ def measure(tables: Tables, context: Context) -> Facts:
     """The verdict on each claim with what is behind it, and how many of each kind got each verdict."""
     table = only(tables)
     return {
-        "verdicts": table[VERDICT].to_dict("records"),
+        "verdicts": table.fillna({"changes": ""})[VERDICT].to_dict("records"),
         "claims_by_verdict": table["verdict"].value_counts().sort_index().to_dict(),
         "claims_by_kind_and_verdict": {
             str(kind): rows["verdict"].value_counts().sort_index().to_dict()

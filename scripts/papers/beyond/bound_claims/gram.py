@@ -19,6 +19,7 @@ from lipbounds.operator_norm.gram import (
 from papers.beyond.bound_claims.evidence import (
     DELATTRE_2023,
     DELATTRE_2024,
+    T_INTERVAL,
     Evidence,
     claim,
     universal,
@@ -26,12 +27,16 @@ from papers.beyond.bound_claims.evidence import (
 )
 from papers.beyond.bound_claims.instances import ROUNDING, normal
 
+_SPLIT = "2026-11-28: two cases of one statement, which held in part, are two rows."
+
 
 @claim(
     "B1",
     DELATTRE_2023,
     "Gram iteration never falls below the norm, for any number of steps (in exact arithmetic)",
     figure="gram_convergence",
+    since="2026-11-28",
+    changes=_SPLIT,
 )
 def gram_is_above(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random matrix the value in float64, after 0 to 10 steps, is at least the norm,
@@ -51,6 +56,8 @@ def gram_is_above(instances: int, generator: torch.Generator) -> Evidence:
     DELATTRE_2023,
     "Gram iteration converges superlinearly (where the largest singular value is simple)",
     figure="gram_convergence",
+    since="2026-11-28",
+    changes=_SPLIT,
 )
 def gram_is_superlinear(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random matrix the ratios of successive errors, while the errors exceed 1e-10,
@@ -66,6 +73,8 @@ def gram_is_superlinear(instances: int, generator: torch.Generator) -> Evidence:
     "Gram iteration never falls below the norm (in float32, as released)",
     figure="gram_convergence",
     kind="empirical",
+    since="2026-11-28",
+    changes=_SPLIT,
 )
 def gram_is_above_in_single_precision(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random matrix of float32 numbers the value in float32, after 0 to 10 steps, is
@@ -83,6 +92,8 @@ def gram_is_above_in_single_precision(instances: int, generator: torch.Generator
     DELATTRE_2023,
     "Gram iteration converges superlinearly (where all singular values are equal)",
     figure="gram_convergence",
+    since="2026-11-28",
+    changes=_SPLIT,
 )
 def gram_is_superlinear_on_orthogonal_matrices(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random orthogonal matrix the ratios of successive errors, while the errors
@@ -121,12 +132,14 @@ def gram_of_convolutions(instances: int, generator: torch.Generator) -> Evidence
     "Gram iteration is faster than singular values and power iteration (here: on a CPU)",
     figure="conv_norm_times",
     kind="empirical",
+    since="2026-11-28",
+    changes=T_INTERVAL,
 )
 def gram_is_faster(instances: int, generator: torch.Generator) -> Evidence:
     """Time of the faster of singular values of all symbols and 100 power steps over that of Gram
     iteration (T = 6), 16 channels, kernel 3, input 16, on the processor that runs the test, each the
     best of three. Estimate: the geometric mean. Holds if its interval lies above 1, does not hold if
-    below, else holds in part."""
+    below, and is undecided else."""
     ratios = []
     kernels = [normal(generator, 16, 16, 3, 3).float() for _ in range(instances)]
     for kernel in [kernels[0], *kernels]:  # the first is the warm-up

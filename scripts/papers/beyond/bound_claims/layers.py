@@ -50,6 +50,8 @@ def power_method_from_below(instances: int, generator: torch.Generator) -> Evide
     THIS_PROJECT,
     "Max-pooling over 3 x 3 windows of stride 2 has the constant 2, where AlexNet's bound counts 1",
     figure="alexnet",
+    since="2026-11-28",
+    changes="2026-11-28: before, that the constant is 1, which did not hold and is said by no paper.",
 )
 def overlapping_pooling_has_constant_two(instances: int, generator: torch.Generator) -> Evidence:
     """Holds if on every random image the Jacobian norm of max-pooling over 3 x 3 windows of stride 2 is

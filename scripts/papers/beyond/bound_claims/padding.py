@@ -10,6 +10,7 @@ from lipbounds.operator_norm.gram import toeplitz_gram_norm
 from papers.beyond.bound_claims.evidence import (
     DELATTRE_2023,
     DELATTRE_2024,
+    T_INTERVAL,
     Evidence,
     claim,
     universal,
@@ -64,6 +65,8 @@ def norm2toep_is_above(instances: int, generator: torch.Generator) -> Evidence:
     DELATTRE_2024,
     "norm2toep converges quadratically",
     figure="padding",
+    since="2026-11-28",
+    changes=T_INTERVAL,
 )
 def norm2toep_is_quadratic(instances: int, generator: torch.Generator) -> Evidence:
     """Ratio of the last two errors of norm2toep (T = 7 and 8) on random kernels over one axis, which

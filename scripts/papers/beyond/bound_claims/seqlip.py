@@ -18,6 +18,7 @@ from lipbounds.bounds.seqlip import (
 from lipbounds.jacobian import jacobian_norms
 from lipbounds.operator_norm import linear_norm
 from papers.beyond.bound_claims.evidence import (
+    T_INTERVAL,
     THIS_PROJECT,
     VIRMAUX_SCAMAN_2018,
     Evidence,
@@ -112,6 +113,8 @@ def theorem_is_a_bound(instances: int, generator: torch.Generator) -> Evidence:
     VIRMAUX_SCAMAN_2018,
     "SeqLip / AutoLip tends to 1/pi per activation for dominant random directions",
     figure="seqlip_ideal",
+    since="2026-11-28",
+    changes=T_INTERVAL,
 )
 def one_over_pi(instances: int, generator: torch.Generator) -> Evidence:
     """The pair factor of uniform directions is taken at widths 400 and 1600 and extrapolated to

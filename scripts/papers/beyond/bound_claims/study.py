@@ -45,6 +45,8 @@ def study(settings: Settings, arrays: Arrays) -> pd.DataFrame:
             "statement": claim.statement,
             "rule": claim.rule,
             "kind": claim.kind,
+            "since": claim.since,
+            "changes": claim.changes,
         }
         rows.append(about | asdict(evidence) | {"figure": claim.figure, "seconds": seconds})
     return pd.DataFrame(rows)

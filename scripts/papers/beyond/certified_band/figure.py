@@ -11,10 +11,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
+from pipeline.claims.findings import Finding, UntestedError, combine, judge_between, judge_fact, measured
 from pipeline.figures.looks import corner_note, draw_threshold, plain_log_axis, width_axis
 from pipeline.figures.room import Context, Facts, Tables, only
-from pipeline.figures.width import LEAST_FALL
+from pipeline.figures.width import LEAST_FALL, shades
 from pipeline.statistics.curves import hump
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
 
@@ -24,8 +24,8 @@ FITS = 0.01
 KEYS = ["noise", "width", "seed"]
 """What names a net."""
 
-COLORS = ("#0072B2", "#D55E00")
-"""Of the least and of the largest label noise."""
+COLORS = tuple(look.color for look in shades(("least", "most")))
+"""Of the least and of the largest label noise, as in the figure label_noise."""
 
 HATCHES = ("", "////")
 
@@ -210,7 +210,7 @@ def constant_has_a_peak(facts: Facts) -> Finding:
     """By label noise, the smaller relative fall from the lower end of the certified band at its peak to
     the upper ends at the narrowest and at the widest nets, which is the least that the constant falls
     by. A noise holds if its interval lies above 5 %, does not hold if the most that the constant can
-    fall by lies below, and else holds in part: the band leaves it open."""
+    fall by lies below, and is undecided else: the band leaves it open."""
     falls = facts["smaller_fall_from_the_peak"]
     return combine({f"{noise} % noise": _judged(one, LEAST_FALL) for noise, one in falls.items()})
 
@@ -230,7 +230,7 @@ def noise_raises_the_constant(facts: Facts) -> Finding:
     """By width, for the widths whose nets have a mean training error of at most 1 % with both kinds of
     labels: the lower end of the band with the most noise over the upper end with the least, ratio of the
     means over seeds. A width holds if its interval lies above 1, does not hold if the upper end with
-    noise over the lower one without lies below 1, and else holds in part: the bands overlap."""
+    noise over the lower one without lies below 1, and is undecided else: the bands overlap."""
     ratios = facts["with_most_noise_over_with_least"]
     tested = {width: one for width, one in ratios.items() if "untested" not in one["at_least"]}
     return combine({f"width {width}": _judged(one, 1) for width, one in (tested or ratios).items()})
@@ -238,9 +238,4 @@ def noise_raises_the_constant(facts: Facts) -> Finding:
 
 def _judged(band: Facts, least: float) -> Finding:
     """A finding on the constant from those on the two ends between which it lies."""
-    surely, possibly = (judge_fact(band[side], least=least) for side in ("at_least", "at_most"))
-    if surely.verdict in ("holds", "not tested"):
-        return surely
-    if possibly.verdict == "does not hold":
-        return possibly
-    return Finding("undecided", surely.estimate, surely.low, surely.high)
+    return judge_between(*(judge_fact(band[side], least=least) for side in ("at_least", "at_most")))

@@ -7,9 +7,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from pipeline.figures.looks import LOOKS, corner_note, draw_seeds, mark_diverged, plain_log_axis
+from pipeline.figures.looks import (
+    LOOKS,
+    corner_note,
+    draw_seeds,
+    mark_diverged,
+    plain_log_axis,
+    plain_log_x,
+)
 from pipeline.figures.room import Context, Facts, Tables, only
 
 _BOUNDS = ("c_upper", "c_lower", "c_avg")
@@ -53,7 +59,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     for name in ("bounds", "loss", "accuracy"):
         _strength_axis(panels[name], data)
         mark_diverged(panels[name], data, "position")
-    _plain_log_x(panels["trade-off"])
+    plain_log_x(panels["trade-off"])
     _name_strengths(panels["trade-off"], facts)
     panels["bounds"].set(title="a", ylabel="bound (logits per unit of input)")
     panels["loss"].set(title="b", ylabel="cross-entropy (nats)")
@@ -124,13 +130,6 @@ def _name_strengths(axes: Axes, facts: Facts) -> None:
             color="#444444",
         )
     axes.margins(x=0.09, y=0.12)
-
-
-def _plain_log_x(axes: Axes) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _note(figure: Figure, data: pd.DataFrame, context: Context) -> None:

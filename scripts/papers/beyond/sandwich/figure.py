@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pipeline.claims.claim import claim
-from pipeline.claims.findings import Finding, combine, judge_fact, measured
+from pipeline.claims.findings import Finding, combine, judge_between, judge_fact, measured
 from pipeline.figures.looks import (
     BOUND_LOOKS,
     LOOKS,
@@ -184,18 +184,10 @@ def truth_is_near_lower(facts: Facts) -> Finding:
     """Where the Lipschitz constant lies between C_lower (0) and C_upper (1), in logarithms, mean over
     seeds by width: at least where the search came, at most at the best certified upper bound (both at
     the constant itself where it is known). A width holds if the interval of the latter lies below 1/2,
-    does not hold if that of the former lies above, and else holds in part: the bounds leave it open."""
+    does not hold if that of the former lies above, and is undecided else: the bounds leave it open."""
     found = facts["truth_from_c_lower_0_to_c_upper_1"]
     return combine({f"width {width}": _near_lower(sides) for width, sides in found.items()})
 
 
 def _near_lower(sides: Facts) -> Finding:
-    below, above = (judge_fact(sides[side], most=0.5) for side in ("at_most", "at_least"))
-    for one in (below, above):
-        if one.verdict == "not tested":
-            return one
-    if above.verdict == "does not hold":
-        return above
-    if below.verdict == "does not hold":
-        return Finding("undecided", below.estimate, below.low, below.high)
-    return below
+    return judge_between(*(judge_fact(sides[side], most=0.5) for side in ("at_most", "at_least")))

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.figures.looks import BOUND_LOOKS, corner_note
-from pipeline.figures.methods import References, draw_groups, legend_entries, plain_ticks
+from pipeline.figures.methods import References, draw_groups, legend_entries
 from pipeline.figures.room import Context, Facts, Tables, only
 
 
@@ -47,7 +47,6 @@ def _draw_part(axes: Axes, table: pd.DataFrame, references: References) -> None:
     draw_groups(axes, table[table["method"] != "autolip"], "ratio", references)
     axes.axvline(1, color=BOUND_LOOKS["autolip"].color, linewidth=0.8, linestyle="--")
     axes.set_xlim(left=min(axes.get_xlim()[0], 0.1))
-    plain_ticks(axes)
 
 
 def measure(tables: Tables, context: Context) -> Facts:

@@ -2,7 +2,6 @@
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from papers.delattre_2023.conv_norms.sweeps import (
     device_of,
@@ -11,6 +10,7 @@ from papers.delattre_2023.conv_norms.sweeps import (
     note_of_sweeps,
     values_along_sweeps,
 )
+from pipeline.figures.numbers import log_numbers
 from pipeline.figures.room import Context, Facts, Tables, only
 
 
@@ -21,11 +21,10 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     every = [time for own in methods for times in own.values() for time in times]
 
     def finish(axes: Axes, group: str) -> None:
+        low, high = min(every) / 1.6, max(every) * 1.6
         axes.set_yscale("log")
-        axes.set_ylim(min(every) / 1.6, max(every) * 1.6)
-        axes.yaxis.set_major_locator(LogLocator(numticks=8))
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_ylim(low, high)
+        log_numbers(axes.yaxis, low, high)
 
     figure = draw_grid(values, facts["groups"], "best time (ms)", finish)
     note_of_sweeps(figure, context, facts["device"])

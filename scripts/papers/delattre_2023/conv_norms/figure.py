@@ -13,6 +13,7 @@ from papers.delattre_2023.conv_norms.sweeps import (
     note_of_sweeps,
     values_along_sweeps,
 )
+from pipeline.figures.numbers import signed
 from pipeline.figures.room import Context, Facts, Tables, only
 
 LINEAR = 1e-2
@@ -40,7 +41,7 @@ def _gap_axis(axes: Axes, group: str) -> None:
     axes.set_ylim(low, high)
     ticks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100, 1000]
     axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "exact"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, "exact")))
     axes.yaxis.set_minor_locator(NullLocator())
 
 

@@ -8,9 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts
 
 LOOKS = {
@@ -98,7 +99,7 @@ def draw_grid(
             for name in reversed(names):
                 _draw_method(axes, values[key].get(name, {}), name, group)
             _places(axes, [int(place) for own in values[key].values() for place in own])
-            axes.set_title(f"({'abcdefghi'[3 * row + column]})")
+            axes.set_title("abcdefghi"[3 * row + column])
             if row == len(GROUPS) - 1:
                 axes.set_xlabel(what)
             finish(axes, group)
@@ -137,7 +138,7 @@ def _style(name: str, group: str) -> dict[str, Any]:
 def _places(axes: Axes, places: list[int]) -> None:
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_locator(FixedLocator(sorted(set(places))))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.xaxis.set_minor_locator(NullLocator())
 
 

@@ -10,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import (
     FixedLocator,
-    FuncFormatter,
     LogLocator,
     NullFormatter,
     NullLocator,
-    ScalarFormatter,
 )
 
-from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
+from pipeline.figures.looks import NORM_LOOKS, Look, corner_note, plain_log_x
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts, Tables, only
 
 FLOOR = 2.0**-53
@@ -47,13 +46,13 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     steps.set_xlim(-0.1, table["steps"].max() * 1.3)
     ticks = [0, 1, 10, 100, 1000, 10_000]
     steps.xaxis.set_major_locator(FixedLocator([tick for tick in ticks if tick <= steps.get_xlim()[1]]))
-    steps.xaxis.set_major_formatter(ScalarFormatter())
+    steps.xaxis.set_major_formatter(PLAIN)
     steps.xaxis.set_minor_locator(NullLocator())
     steps.set_xlabel("steps (Gram products, or power steps)")
-    steps.set_title("(a) error by steps")
-    seconds.set_xscale("log")
+    steps.set_title("a   error by steps")
+    plain_log_x(seconds)
     seconds.set_xlabel("best time (ms)")
-    seconds.set_title("(b) error by time")
+    seconds.set_title("b   error by time")
     for axes in (steps, seconds):
         axes.set_yscale("log")
         axes.set_ylim(FLOOR / 40, 30)
@@ -153,11 +152,11 @@ def _draw_enclosure(axes: Axes, table: pd.DataFrame) -> None:
     axes.axhline(1, color="black", linewidth=0.8)
     axes.set_yscale("log")
     axes.yaxis.set_major_locator(FixedLocator([0.25, 0.5, 1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("Gram products")
     axes.set_ylabel(r"enclosure of $\sigma_1$, relative")
-    axes.set_title("(c) Gram iteration encloses")
+    axes.set_title("c   Gram iteration encloses")
 
 
 def _legend(figure: Figure) -> None:

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from pipeline.figures.looks import NORM_LOOKS, Look, corner_note
+from pipeline.figures.numbers import PLAIN, signed
 from pipeline.figures.room import Context, Facts, Tables, only
 
 LOOKS = {
@@ -66,7 +67,7 @@ def _draw_example(axes: Axes, part: pd.DataFrame, smallest: Mapping[str, float])
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("input length $n$")
     axes.set_ylabel("norm")
-    axes.set_title(r"(a) $q q^\top$, $q = (1, -1, 1)$")
+    axes.set_title(r"a   $q q^\top$, $q = (1, -1, 1)$")
 
 
 def _draw_bounds(axes: Axes, part: pd.DataFrame) -> None:
@@ -82,11 +83,11 @@ def _draw_bounds(axes: Axes, part: pd.DataFrame) -> None:
     axes.set_ylim(-LINEAR if gap.min().min() > -LINEAR else None, None)
     ticks = [-100, -10, -1, 0, 0.1, 1, 10, 100, 1000]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, "0")))
     axes.yaxis.set_minor_locator(NullLocator())
     _sizes_axis(axes, sorted(part["input_size"].unique()))
     axes.set_ylabel("gap to the zero-padded norm (%)")
-    axes.set_title("(b) Gaussian kernels")
+    axes.set_title("b   Gaussian kernels")
 
 
 def _draw_violations(axes: Axes, violations: Mapping[str, Mapping[str, float]]) -> None:
@@ -117,12 +118,12 @@ def _draw_violations(axes: Axes, violations: Mapping[str, Mapping[str, float]]) 
     axes.set_yscale("symlog", linthresh=LINEAR, linscale=0.4)
     axes.set_ylim(0, 100)
     axes.yaxis.set_major_locator(FixedLocator([0, 0.1, 1, 10, 100]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_major_formatter(PLAIN)
     axes.yaxis.set_minor_locator(NullLocator())
     axes.legend(loc="upper right", fontsize=6)
     _sizes_axis(axes, list(shares.index))
     axes.set_ylabel("per cent")
-    axes.set_title("(c) how often $C_n$ fails")
+    axes.set_title("c   how often $C_n$ fails")
 
 
 def _violations(part: pd.DataFrame) -> pd.DataFrame:
@@ -147,7 +148,7 @@ def _sizes_axis(axes: Axes, sizes: list[int]) -> None:
     axes.set_xscale("log", base=2)
     shown = [3, 4, 6, 8, 12, 16, 24, 32, 64]
     axes.xaxis.set_major_locator(FixedLocator([size for size in shown if size in sizes] or sizes))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("input length $n$")
 

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipeline.figures.looks import NORM_LOOKS, Look, corner_note, title_of_weights
+from pipeline.figures.numbers import plain, power, signed
 from pipeline.figures.room import Context, Facts, Tables, only
 
 LOOKS = {
@@ -76,7 +77,7 @@ def _draw_layers(axes: Axes, table: pd.DataFrame) -> None:
     axes.set_ylim(-200, 3000)
     ticks = [-100, -10, -1, -0.1, -0.01, 0, 0.01, 0.1, 1, 10, 100, 1000]
     axes.yaxis.set_major_locator(FixedLocator(ticks))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "exact"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: signed(value, "exact")))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.set_xlim(-0.6, len(places) - 0.4)
     labels = [
@@ -87,7 +88,7 @@ def _draw_layers(axes: Axes, table: pd.DataFrame) -> None:
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("kernel, input length, stride if not 1 (shaded)")
     axes.set_ylabel("gap to the exact circular norm (%)")
-    axes.set_title("(a) layer by layer")
+    axes.set_title("a   layer by layer")
 
 
 _PUBLISHED_STYLE: dict[str, Any] = {
@@ -116,7 +117,7 @@ def _draw_products(axes: Axes, products: Mapping[str, float], published: Mapping
             hatch=None if look.line == "-" else "/////",
         )
         axes.annotate(
-            f"{products[name]:.3g}",
+            _in_short(products[name]),
             (max(log, 0), place),
             xytext=(3, 0),
             textcoords="offset points",
@@ -132,8 +133,17 @@ def _draw_products(axes: Axes, products: Mapping[str, float], published: Mapping
     short |= {"singla_feizi": "Singla", "araujo": "Araujo"}
     axes.set_yticks(range(len(names)), [short[name] for name in names])
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("product relative to Ryu ($10^x$)")
-    axes.set_title("(b) all layers")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda place, _: power(10.0**place)))
+    axes.set_xlabel("product relative to Ryu")
+    axes.set_title("b   all layers")
+
+
+def _in_short(value: float) -> str:
+    """Three digits, and a power of ten behind a large number."""
+    if value < 1e6:
+        return plain(float(f"{value:.3g}"))
+    digits, _, exponent = f"{value:.2e}".partition("e")
+    return rf"${digits}\times10^{{{int(exponent)}}}$"
 
 
 def _products(table: pd.DataFrame) -> dict[str, float]:

@@ -12,7 +12,7 @@ from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.curves import spearman
 from pipeline.statistics.intervals import Interval
 
-VARIANCE = Look("#000000", "D", "-", "variance")
+VARIANCE = Look("#CC79A7", "P", "-", "variance")
 BOUNDS = ("upper_bound_mean", "bound_zero", "bound_mean", "bound_paper")
 SHOWN = {
     "variance": VARIANCE,
@@ -23,8 +23,8 @@ SHOWN = {
 
 PARTS = {
     "expected_loss": Look("#000000", "D", "-", "test loss"),
-    "bias_squared": Look("#009E73", "s", "--", "squared bias"),
-    "variance": Look("#D55E00", "o", "-", "variance"),
+    "bias_squared": Look("#E69F00", "s", "--", "squared bias"),
+    "variance": VARIANCE,
 }
 
 
@@ -122,10 +122,9 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         _draw(left, data.assign(**{name: data[name] / largest}), name, look._replace(label=label))
     for name, look in PARTS.items():
         _draw(right, data, name, look)
-    scales = ((left, VARIANCE.color, data["variance"].max()), (right, PARTS["variance"].color, 1.0))
-    for axes, color, unit in scales:
+    for axes, unit in ((left, data["variance"].max()), (right, 1.0)):
         ends = data["variance_low"] / unit, data["variance_high"] / unit
-        axes.fill_between(data["width"], *ends, color=color, alpha=0.25, linewidth=0)
+        axes.fill_between(data["width"], *ends, color=VARIANCE.color, alpha=0.25, linewidth=0)
         width_axis(axes, sorted(data["width"]))
         draw_threshold(axes, context["settings"]["double_descent_mse"]["threshold_width"])
         axes.set_xlabel("width")
@@ -180,7 +179,7 @@ def variance_driven(facts: Facts, squared_error: Facts) -> Finding:
     double descent is one of nets that interpolate."""
     fits = squared_error["share_that_fits_beyond_the_peak"]
     if not fits.get("estimate", 0.0) >= 0.5:
-        share = f"{fits['estimate']:.0%} of the runs" if "estimate" in fits else "no run"
+        share = f"{100 * fits['estimate']:.0f} % of the runs" if "estimate" in fits else "no run"
         raise UntestedError(f"{share} beyond the peak of the test loss reach the stop or fit the points")
     return judge_fact(facts["share_of_the_fall_that_is_variance"], least=0.5)
 

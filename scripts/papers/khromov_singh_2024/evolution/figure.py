@@ -11,8 +11,9 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
-from pipeline.figures.epochs import draw_training, epoch_axis, thousands
+from pipeline.figures.epochs import draw_training, epoch_axis
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import JUDGED
 from pipeline.statistics.growth import (
@@ -184,7 +185,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         above.set_title(f"{letter}  {panel.title}")
         below.set(xlabel="epoch", ylim=(0, None), xlim=(0, None))
         below.xaxis.set_major_locator(MaxNLocator(4))
-        thousands(below)
+        below.xaxis.set_major_formatter(PLAIN)
     for axes in grid[:, 0]:
         axes.set_ylabel("bound (logits per unit of input)")
     for axes in grid[:, 2]:
@@ -286,7 +287,8 @@ def grows(facts: Facts) -> Finding:
 def larger_set(facts: Facts) -> Finding:
     """Share of the gap between C_lower and C_upper, in logarithms, that is closed when the largest
     Jacobian norm is also taken over test points and convex combinations, at the last epoch; mean over
-    seeds. A part holds if its interval lies below 1/2: C_S is then the nearer to C_lower."""
+    seeds: a part holds if its interval lies below 1/2, where C_S is the nearer to C_lower. C_S over
+    C_lower, ratio of the means over seeds: a part holds if its interval lies below 2."""
     parts = {}
     for experiment, net in NETS.items():
         found = facts[experiment]["extended_set_at_the_last_epoch"]

@@ -31,6 +31,7 @@ _REFUTED = (
     "stands elsewhere than that of the test loss."
 )
 _UNTESTED = f"A peak is at an end, {WHERE_UNTESTED}."
+_NOT_SIMULATED = "Dead nets have a bound of 0, around which simulated ones are negative."
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -91,6 +92,7 @@ def _name_axes(above: Axes, below: Axes, settings: dict[str, Any]) -> None:
     untested=_UNTESTED,
     since="2026-11-28",
     of_a_change=True,
+    not_simulated=_NOT_SIMULATED,
 )
 def on_cifar10(facts: Facts) -> Finding:
     """As C10, of nets with one hidden layer on CIFAR-10, trained with the squared error; without nets
@@ -107,6 +109,7 @@ def on_cifar10(facts: Facts) -> Finding:
     untested=_UNTESTED,
     since="2026-11-28",
     of_a_change=True,
+    not_simulated=_NOT_SIMULATED,
 )
 def on_mnist(facts: Facts) -> Finding:
     """As C10, of nets with one hidden layer on MNIST, trained with the squared error; without nets

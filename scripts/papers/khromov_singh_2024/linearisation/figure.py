@@ -9,7 +9,7 @@ from scipy.stats import gaussian_kde
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine, judge_fact, measured
-from pipeline.figures.looks import corner_note
+from pipeline.figures.looks import corner_note, plain_log_x
 from pipeline.figures.methods import REFERENCE
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
@@ -22,6 +22,9 @@ QUANTITIES = {
     "c_linearised": r"$C_\mathrm{lower}$ when linearised",
     "c_final": r"$C_\mathrm{lower}$ when trained",
 }
+
+COLORS = {"distance": "#7A7A7A", "mixed_largest": "#7A7A7A", "bound": "#D55E00", "c_final": "#000000"}
+"""Of what is no largest norm of a net that is linearised."""
 
 
 def measure(tables: Tables, context: Context) -> Facts:
@@ -92,13 +95,13 @@ def _draw_mixed(axes: Axes, mixed: pd.DataFrame, facts: Facts) -> None:
     spread = paper["mixed_std"] * np.array([-1, 1])
     axes.plot(paper["mixed_mean"] + spread, [height, height], color=REFERENCE["color"], linewidth=0.8)
     axes.plot([paper["mixed_mean"], paper["mixed_largest"]], [height, height], **REFERENCE)
-    axes.set(title="a", xlabel="mixed derivative at initialisation", ylabel="density")
+    axes.set(title="a", xlabel="norm of the mixed derivative at initialisation", ylabel="density")
 
 
 def _draw_sizes(axes: Axes, by_seed: pd.DataFrame, facts: Facts) -> None:
     for row, name in enumerate(QUANTITIES):
         values, mean = by_seed[name], facts["means"][name]["estimate"]
-        color = {"bound": "#D55E00", "c_final": "#000000"}.get(name, "#0072B2")
+        color = COLORS.get(name, "#0072B2")
         axes.plot(values, np.full(len(values), row), "o", color=color, markersize=2.5, alpha=0.5)
         axes.plot(mean, row, "D", color=color, markersize=5)
         axes.annotate(
@@ -107,10 +110,10 @@ def _draw_sizes(axes: Axes, by_seed: pd.DataFrame, facts: Facts) -> None:
         )  # fmt: skip
         if name in facts["paper"]:
             axes.plot(facts["paper"][name], row, **REFERENCE)
-    axes.set_xscale("log")
+    plain_log_x(axes)
     axes.set_yticks(range(len(QUANTITIES)), list(QUANTITIES.values()))
     axes.set_ylim(len(QUANTITIES) - 0.5, -0.7)
-    axes.set(title="b", xlabel="size")
+    axes.set(title="b", xlabel="norm (of nets: logits per unit of input)")
     axes.grid(False, axis="y")
 
 

@@ -21,7 +21,7 @@ from pipeline.claims.findings import (
     readable,
 )
 from pipeline.figures.epochs import draw_training, epoch_axis
-from pipeline.figures.looks import Look, corner_note, plain_log_axis
+from pipeline.figures.looks import Look, corner_note, plain_log_axis, plain_log_x
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.growth import last_rows
 from pipeline.statistics.intervals import Interval, ratio_interval
@@ -185,8 +185,8 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 
 def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
     positive = data.loc[data["rate"] > 0, "rate"]
-    axes.set_xscale("log")
     axes.set_xlim(positive.min() / 1.5, positive.max() * 1.5)
+    plain_log_x(axes)
     axes.set_xlabel("summed learning rate")
 
 
@@ -204,6 +204,7 @@ def _rate_axis(axes: Axes, data: pd.DataFrame) -> None:
         "The ratios at both places were known."
     },
     of_a_change=True,
+    not_simulated="Seeds stop at epochs of their own, at which simulated tables have no spread.",
 )
 def loss_and_softmax(facts: Facts) -> Finding:
     """C_lower and C_upper at width 256 where each training stops, ratio of the means over seeds. Those

@@ -9,11 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import (
-    LogFormatterMathtext,
-    LogLocator,
     MaxNLocator,
-    NullFormatter,
-    ScalarFormatter,
 )
 
 from pipeline.claims.claim import claim
@@ -28,6 +24,7 @@ from pipeline.claims.findings import (
 )
 from pipeline.figures.epochs import category_axis, draw_training, epoch_axis
 from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.growth import last_of_all, training_rows
 from pipeline.statistics.intervals import Interval, ratio_interval
@@ -125,13 +122,12 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
         for axes, letter in ((left, letters[0]), (right, letters[1])):
             plain_log_axis(axes)
             axes.set_title(letter)
-    _power_axis(grid[1, 0])
     grid[1, 1].set_yscale("linear")
     grid[1, 1].yaxis.set_major_locator(MaxNLocator(5))
-    grid[1, 1].yaxis.set_major_formatter(ScalarFormatter())
+    grid[1, 1].yaxis.set_major_formatter(PLAIN)
     grid[1, 1].set_ylim(0, 1.1 * max((end["parameter_distance"] for end in _all(facts)), default=1))
     grid[0, 0].set_ylabel("bound (logits per unit of input)")
-    grid[1, 0].set_ylabel("distance travelled by weights")
+    grid[1, 0].set_ylabel("distance of weights (2-norm)")
     grid[0, 1].set_xlabel("at each one's end")
     grid[1, 1].set_xlabel("at each one's end")
     grid[0, 0].legend(loc="upper left", ncols=1, fontsize=6)
@@ -149,13 +145,6 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 def _all(facts: Facts) -> list[dict[str, Any]]:
     """The ends of all seeds of both."""
     return [end for ends in facts["ends"].values() for end in ends]
-
-
-def _power_axis(axes: Axes) -> None:
-    """Powers of ten on a logarithmic y axis of many decades."""
-    axes.yaxis.set_major_locator(LogLocator(subs=(1,), numticks=6))
-    axes.yaxis.set_major_formatter(LogFormatterMathtext())
-    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def look_of(look: Look, variant: str, title: str) -> Look:

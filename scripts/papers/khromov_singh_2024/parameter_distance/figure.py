@@ -68,7 +68,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     for column, name in enumerate(LOSSES):
         data, settings = prepared(tables[name]), context["settings"][name]
         _draw_column(panels[:, column], data, facts[name], settings)
-        panels[0, column].set_title(f"{'ab'[column]}   {loss_label(settings)}")
+        panels[0, column].set_title(f"{'ab'[column]}   {LOSSES[name]}")
     panels[0, 0].set_ylabel("distance of weights (2-norm)")
     handles, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
@@ -80,8 +80,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 def _draw_column(panels: Any, data: pd.DataFrame, facts: Facts, settings: dict[str, Any]) -> None:
     for name, look in _DISTANCES.items():
         draw_seeds(panels[0], data, "width", name, look)
-    faint = LOOKS["test"]._replace(color="#8A8A8A")
-    draw_seeds(panels[1], data, "width", "test_loss", faint)
+    draw_seeds(panels[1], data, "width", "test_loss", LOOKS["test"])
     _mark_peak(panels, facts["test_loss"])
     for axes in panels:
         plain_log_axis(axes)
@@ -89,7 +88,8 @@ def _draw_column(panels: Any, data: pd.DataFrame, facts: Facts, settings: dict[s
         draw_threshold(axes, settings["threshold_width"])
     mark_diverged(panels[0], data, "width")
     name_threshold(panels[0], settings)
-    panels[1].set(xlabel="width", ylabel="test loss")
+    unit = " (nats)" if "nats" in loss_label(settings) else ""
+    panels[1].set(xlabel="width", ylabel=f"test loss{unit}")
 
 
 def _mark_peak(panels: Any, test_loss: Facts) -> None:

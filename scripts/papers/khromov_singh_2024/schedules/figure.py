@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from pipeline.figures.looks import corner_note
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.room import Context, Facts, Tables, only
 
 PANELS = {"warmup_step": "a  warm-up, then drops", "exponential_step": "b  a drop every so many epochs"}
@@ -92,7 +93,7 @@ def _draw_panel(axes: Axes, curves: list[dict[str, Any]]) -> None:
         axes.plot(inside, ends, color=color, marker="|", markersize=8, linestyle="none")
     axes.set_xlim(0, edge)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(PLAIN)
 
 
 def _last_change(curve: dict[str, Any]) -> int:

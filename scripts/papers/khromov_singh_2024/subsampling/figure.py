@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine, judge_fact, measured, select
-from pipeline.figures.looks import corner_note
+from pipeline.figures.looks import corner_note, plain_log_x
 from pipeline.figures.methods import REFERENCE
 from pipeline.figures.room import Context, Facts, Tables, only
 from pipeline.statistics.intervals import Interval, mean_interval, ratio_interval
@@ -44,7 +44,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     left.set(
         title="a", xlabel="share of the training points", ylabel="below the value of all points (%)"
     )
-    right.set_xscale("log")
+    plain_log_x(right)
     right.axhline(1, color="#bbbbbb", linewidth=0.8, zorder=1)
     right.set(title="b", xlabel="number of points", ylabel=r"expected maximum over $C_\mathrm{lower}$")
     _legends(left, right, colors)
@@ -52,7 +52,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     corner_note(
         figure,
         f"{context['scale']} scale, {table['seed'].nunique()} seeds, band: ±1 std over seeds; "
-        f"crosses: means of {draws:.0f} draws",
+        f"crosses: means of {draws:,.0f} draws",
     )
     return figure
 

@@ -7,12 +7,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, combine, judge_fact, measured, readable
 from pipeline.figures.epochs import draw_geometric
-from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis
+from pipeline.figures.looks import LOOKS, Look, corner_note, plain_log_axis, plain_log_x
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.statistics.curves import log_log_slope_over_seeds, spearman
 from pipeline.statistics.growth import last_tenfold, shared_epochs, training_rows
@@ -159,12 +158,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
 def _draw_curves(axes: Axes, data: pd.DataFrame, title: str) -> None:
     for name, look in CURVES.items():
         draw_geometric(axes, data, name, look, "updates")
-    axes.set_xscale("log")
-    left, right = data["updates"].min(), data["updates"].max()
-    if right < 30 * left:
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    plain_log_x(axes)
     plain_log_axis(axes)
     axes.set(title=title, xlabel="updates")
 

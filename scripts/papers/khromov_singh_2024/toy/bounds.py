@@ -1,16 +1,16 @@
 """Bounds of the net on three Gaussians: at the end beside the paper's, and during training."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from papers.khromov_singh_2024.toy.maps import square_name
-from pipeline.figures.looks import BOUND_LOOKS, LOOKS, Look
+from pipeline.figures.epochs import epoch_axis
+from pipeline.figures.looks import BOUND_LOOKS, LOOKS, Look, plain_log_axis, plain_log_x
 from pipeline.figures.room import Context, Facts
 
 ROWS = {
@@ -41,18 +41,16 @@ def draw_numbers(axes: Axes, facts: Facts, context: Context) -> None:
     for row, name in enumerate(names):
         _draw_row(axes, row, ROWS[name], facts["values"][name], exact)
     axes.axvline(exact, color="black", linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
-    axes.set_xscale("log")
     low, high = (facts["values"][name]["measured"] for name in (names[0], names[-1]))
     axes.set_xlim(low / (high / low) ** 0.25, high * (high / low) ** 0.2)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    plain_log_x(axes)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(-0.6, len(names) - 0.4)
     axes.set_yticks(range(len(names)), [_label(name, context) for name in names])
     axes.tick_params(axis="y", length=0)
     axes.grid(False, axis="x")
-    axes.set_xlabel("bound of the Lipschitz constant")
-    axes.set_title("(d) bounds of the trained net")
+    axes.set_xlabel("bound of the Lipschitz constant (logits per unit of input)")
+    axes.set_title("d   bounds of the trained net")
     if facts["the_paper's_net"]:
         ring = Line2D([], [], linestyle="none", markersize=8, label="paper", **_RING)
         axes.legend(handles=[ring], loc="lower right", borderaxespad=0.2)
@@ -115,20 +113,7 @@ def draw_history(axes: Axes, table: pd.DataFrame) -> None:
             color=look.color,
             fontsize=8,
         )
-    axes.set_xscale("symlog", linthresh=1, linscale=0.5)
-    last_step = table["step"].max()
-    ticks = [0, *(10.0**power for power in range(0, math.floor(math.log10(last_step)) + 1))]
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
-    axes.xaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "0" if value == 0 else f"$10^{{{round(math.log10(value))}}}$")
-    )
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlim(-0.1, last_step * 1.3)
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 100 * low else (1,)))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("steps of gradient descent")
-    axes.set_ylabel("bound", labelpad=1)
-    axes.set_title("(e) bounds during training")
+    epoch_axis(axes, last=table["step"].max(), label="steps of gradient descent")
+    plain_log_axis(axes)
+    axes.set_ylabel("bound (as in d)", labelpad=1)
+    axes.set_title("e   bounds during training")

@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import ListedColormap
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FuncFormatter
+
+from pipeline.figures.numbers import PLAIN
 
 CLASSES = (
     ("o", "#004C7D", "#D3E5F1"),
@@ -119,7 +120,7 @@ def _square_axes(axes: Axes, half_side: float) -> None:
     axes.set_xticks(ticks)
     axes.set_yticks(ticks)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}".replace("-", "\u2212")))
+        axis.set_major_formatter(PLAIN)
     axes.set_xlabel("$x_1$", labelpad=1)
 
 

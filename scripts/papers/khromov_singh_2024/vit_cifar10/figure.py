@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter, NullLocator
+from matplotlib.ticker import NullFormatter, NullLocator
 
 from pipeline.claims.claim import claim
 from pipeline.claims.findings import Finding, UntestedError, combine, judge_fact, measured
@@ -21,6 +21,7 @@ from pipeline.figures.looks import (
     mark_diverged,
     plain_log_axis,
 )
+from pipeline.figures.numbers import PLAIN
 from pipeline.figures.peaks import FALL_WHERE_IT_FITS, falls_where_it_fits, judged_peaks
 from pipeline.figures.room import Context, Facts, Tables
 from pipeline.figures.width import (
@@ -143,7 +144,7 @@ def _parameter_axis(axes: Axes, parameters: dict[str, int], threshold: float) ->
     axes.set_xscale("log")
     axes.set_xlim(low, high)
     axes.set_xticks([tick for tick in ticks if low <= tick <= high])
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    axes.xaxis.set_major_formatter(PLAIN)
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.tick_params(axis="x", labelsize=6.5)
 

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures.looks import BOUND_LOOKS, corner_note, title_of_weights
+from pipeline.figures.looks import BOUND_LOOKS, corner_note, plain_log_axis, title_of_weights
 from pipeline.figures.room import Context, Facts, Tables, only
 
 NAMES = {"Conv2d": "conv", "MaxPool2d": "pool", "Linear": "fc", "AdaptiveAvgPool2d": "avg"}
@@ -29,7 +29,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     for place, kind in enumerate(layers["type"]):
         if kind == "MaxPool2d":
             axes.axvspan(place - 0.5, place + 0.5, color="#f0f0f0", linewidth=0, zorder=0)
-    axes.set_yscale("log")
+    plain_log_axis(axes)
     axes.set_xticks(range(len(labels)), labels, fontsize=6.5)
     axes.grid(visible=False, axis="x")
     axes.set_xlabel("layer (shaded: max-pooling with overlapping windows)")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from pipeline.figures.looks import BOUND_LOOKS, corner_note
+from pipeline.figures.looks import BOUND_LOOKS, corner_note, plain_log_axis
 from pipeline.figures.room import Context, Facts, Tables, only
 
 COLORS = ("#0072B2", "#009E73", "#D55E00", "#7A7A7A")
@@ -35,7 +35,7 @@ def draw(tables: Tables, facts: Facts, context: Context) -> Figure:
     limit = [math.pi ** (1 - count) for count in layers]
     axes.plot(layers, limit, color="#444444", linestyle=(0, (1, 1.5)), label=r"limit $\pi^{-(K-1)}$")
     _draw_paper(axes, ratios, layers, facts["paper_at_10_layers"])
-    axes.set_yscale("log")
+    plain_log_axis(axes)
     axes.set_xticks(layers)
     axes.set_xlabel("number of linear layers $K$")
     axes.set_ylabel("bound, relative to AutoLip")
