@@ -2,6 +2,7 @@
 
 import copy
 import random
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -92,7 +93,7 @@ def _python_modules(model: nn.Module) -> list[nn.Module]:
 
 
 def _plain(module: nn.Module) -> dict[str, Any]:
-    kinds = bool, int, float, str, Tensor
+    kinds = bool, int, float, str, list, deque, Tensor
     return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
 
 

@@ -80,6 +80,12 @@ def counting(s, x):
 def test_a_count_that_matters_later_is_refused_and_one_that_does_not_is_not():
     with pytest.raises(ValueError, match="calls changes with every call"):
         upper_bound(net(counting, calls=0), (4,))
+    remembering = net(lambda s, x: s.seen.append(0) or x * (1 if len(s.seen) < 9 else 100), seen=[])
+    with pytest.raises(ValueError, match="seen changes with every call"):
+        upper_bound(remembering, (4,))
+    assert remembering.seen == []
+    keeping = net(lambda s, x: s.seen.append(0) or 3 * x, seen=[])
+    assert upper_bound(keeping, (4,)).value == 3
     idle = net(lambda s, x: (setattr(s, "calls", s.calls + 1), 3 * x)[1], calls=0)
     assert upper_bound(idle, (4,)).value == 3
     assert idle.calls == 0

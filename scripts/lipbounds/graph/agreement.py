@@ -5,6 +5,7 @@ in Python, code that asks whether it is being exported, and samples that mix, wh
 cannot show. Calls of the model itself do show them.
 """
 
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -76,7 +77,7 @@ def check(graph: Graph, model: nn.Module) -> None:
     )
     training = twin(model) if any(module.training for module in model.modules()) else None
     model = twin(model).eval()
-    before = _counts(model)
+    before = _state(model)
     tolerance = _tolerance(graph)
     once, again = _called(model, x, tolerance), _called(model, x, tolerance)
     if not once.agrees(again.results):
@@ -112,35 +113,49 @@ def _refuse_other_graph(graph: Graph, x: Tensor, call: _Call) -> None:
         )
 
 
-def _counts(model: nn.Module) -> dict[tuple[str, str], float]:
-    """Numbers that modules hold as plain attributes, by path and name."""
+def _attributes(model: nn.Module, *kinds: type) -> dict[tuple[str, str], Any]:
+    """What modules hold as plain attributes of some types, by path and name."""
     return {
         (path, name): value
         for path, module in model.named_modules()
         if not isinstance(module, torch.jit.ScriptModule)
         for name, value in vars(module).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
+        if isinstance(value, kinds) and not isinstance(value, bool)
+    }
+
+
+def _state(model: nn.Module) -> dict[tuple[str, str], float]:
+    """Numbers, and lengths of lists, that modules keep."""
+    return _attributes(model, int, float) | {
+        place: len(kept) for place, kept in _attributes(model, list, deque).items()
     }
 
 
 def _refuse_counters(
     model: nn.Module, before: dict[tuple[str, str], float], x: Tensor, once: _Call
 ) -> None:
-    """Numbers that calls change are set to what they will be after many calls."""
-    moved = {key: n - before.get(key, 0) for key, n in _counts(model).items() if n != before.get(key, 0)}
-    if not moved:
-        return
-    for calls in (100, 1_000_000):
+    """Numbers that calls change, and lists that they lengthen, are made what many calls make them."""
+    moved = {key: n - before.get(key, 0) for key, n in _state(model).items() if n != before.get(key, 0)}
+    lists = _attributes(model, list, deque)
+    for calls in (100, 1_000_000) if moved else ():
         for (path, name), step in moved.items():
-            setattr(model.get_submodule(path), name, before.get((path, name), 0) + calls * step)
+            kept = lists.get((path, name))
+            if kept is None:
+                value: Any = before.get((path, name), 0) + calls * step
+            else:
+                value = kept * min(calls, _LONGEST)
+            setattr(model.get_submodule(path), name, value)
         with suppress(_CannotRunError):
             if not once.agrees(_called(model, x, once.tolerance).results):
-                path, name = next(iter(moved))
-                place = f"{path}.{name}" if path else name
+                place = ".".join(filter(None, next(iter(moved))))
                 raise ValueError(
                     f"{place} changes with every call of the model, and after many calls its output "
                     "does too, so there is no one function to bound"
                 )
+
+
+_LONGEST = 1000
+"""Times that what a list holds is repeated in it."""
 
 
 def _exported(graph: Graph, values: dict[Node, Tensor]) -> list[Tensor]:
