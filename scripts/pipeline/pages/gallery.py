@@ -120,7 +120,7 @@ def small_png(content: bytes, largest: int = LARGEST_PICTURE) -> bytes:
         size = (width, max(1, round(picture.height * width / picture.width)))
         buffer = io.BytesIO()
         smaller = picture.resize(size, Image.Resampling.LANCZOS)
-        few = smaller.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few = smaller.quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=1, dither=Image.Dither.NONE)
         few.save(buffer, format="PNG", optimize=True)
         if buffer.tell() <= largest or width < 100:
             return buffer.getvalue()

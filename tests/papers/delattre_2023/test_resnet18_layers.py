@@ -65,6 +65,12 @@ def test_published_values_stand_beside_pretrained_weights(tmp_path, monkeypatch)
     assert not drawing.legends[0].get_title().get_text()
 
 
+def _value(text):
+    """Of a number as it stands beside its bar: 27,400 or a product with a power of ten."""
+    digits, _, exponent = text.strip("$").partition(r"\times10^")
+    return float(f"{digits.replace(',', '')}e{exponent.strip('{}') or 0}")
+
+
 @pytest.mark.parametrize(("layers", "shown"), [(figure.ALL_LAYERS, 3), (2, 0)])
 def test_products_are_written_beside_their_bars_and_published_ones_only_of_all_layers(layers, shown):
     values = {"circular": 2.0, "gram": 2.0, "certified": 1.9, "farnia_ryu": 1.8}
@@ -78,8 +84,8 @@ def test_products_are_written_beside_their_bars_and_published_ones_only_of_all_l
     ]
     facts, drawing = drawn(pd.DataFrame(rows), SETTINGS)
     products = drawing.axes[1]
-    written = {text.get_text() for text in products.texts}
-    assert written == {f"{product:.3g}" for product in facts["products_relative_to_ryu"].values()}
+    written = {_value(text.get_text()) for text in products.texts}
+    assert written == {float(f"{product:.3g}") for product in facts["products_relative_to_ryu"].values()}
     assert facts["products_relative_to_ryu"]["gram"] == pytest.approx((2 / 1.8) ** layers)
     crosses = [line for line in products.lines if line.get_marker() == "+"]
     assert len(crosses) == shown
