@@ -35,7 +35,7 @@ def plain(model: nn.Module, input_shape: Shape) -> Graph | None:
     for path, layer in model._modules.items():  # each as often as it is called
         if not _does_something(layer):
             continue
-        node = _node(path, layer, nodes[-1])
+        node = _node(path, layer, nodes[-1], device)
         if node is None:
             return None
         nodes.append(node)
@@ -47,7 +47,7 @@ def _does_something(layer: nn.Module) -> bool:
     return not (dropped or type(layer) is nn.Identity)
 
 
-def _node(path: str, layer: nn.Module, before: Node) -> Node | None:
+def _node(path: str, layer: nn.Module, before: Node, device: torch.device) -> Node | None:
     """The call of ``layer`` on the result of ``before``; None where it is not among those below."""
     found = _CALLS[type(layer)](layer, before) if type(layer) in _CALLS else None
     if found is None:
@@ -66,18 +66,14 @@ def _node(path: str, layer: nn.Module, before: Node) -> Node | None:
         path,
         kind,
     )
-    try:  # without values
-        result = operator(**{name: _on_meta(value) for name, value in arguments.items()})
+    zeros = torch.zeros(before.shape, dtype=before.dtype, device=device)
+    try:  # not on the meta device, for which torch first takes two seconds to import more of itself
+        with torch.no_grad():
+            result = operator(**{k: zeros if v is before else v for k, v in arguments.items()})
     except (RuntimeError, TypeError):
         return None
     result = result[0] if several else result
     return replace(node, shape=tuple(result.shape)) if result.dtype == before.dtype else None
-
-
-def _on_meta(value: Any) -> Any:
-    if isinstance(value, Node):
-        return torch.empty(value.shape, dtype=value.dtype, device="meta")
-    return value.to("meta") if isinstance(value, Tensor) else value
 
 
 def _values(tensor: Tensor | None) -> Tensor | None:
