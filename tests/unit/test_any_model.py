@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 import torch
+from tests.unit.function import Function
 from torch import nn
 from torch.nn import functional
 
@@ -28,19 +29,6 @@ def seeded(build):
         warnings.simplefilter("ignore")  # the old weight_norm and TorchScript are deprecated
         torch.manual_seed(0)
         return build()
-
-
-class Function(nn.Module):
-    """A module that computes ``function(self, x)`` with the parts given."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 @dataclasses.dataclass

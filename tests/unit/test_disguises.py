@@ -7,6 +7,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 import torch
+from tests.unit.function import Function
 from torch import nn
 from torch.nn.utils import parametrizations
 
@@ -20,19 +21,6 @@ from lipbounds import (
 from lipbounds.operators import MODULES, Slopes
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
-
-
-class Function(nn.Module):
-    """Computes ``function(self, x)`` with the parts given."""
-
-    def __init__(self, function, **parts):
-        super().__init__()
-        self.function = function
-        for name, part in parts.items():
-            setattr(self, name, part)
-
-    def forward(self, x):
-        return self.function(self, x)
 
 
 def net(function, **parts):
