@@ -281,3 +281,12 @@ def test_products_that_underflow_are_not_zero(layer):
 def test_weights_without_values_have_no_jacobian(model):
     with pytest.raises(ValueError, match="has no values yet"):
         lower_bound(model.eval(), POINTS.float())
+
+
+@pytest.mark.parametrize("number", [complex(0.1, 0.37), complex(0.7, 0.37 / 7)])
+def test_complex_numbers_of_python_are_not_rounded_to_single_precision(number):
+    weight = nn.Parameter(torch.ones((), dtype=torch.float64))
+    times = net(lambda s, x: (x * number).abs(), weight=weight)
+    over = net(lambda s, x: ((x + 0j) / number).abs(), weight=weight)
+    assert abs(number) <= upper_bound(times, (3,)).value <= abs(number) * (1 + 1e-12)
+    assert 1 / abs(number) <= upper_bound(over, (3,)).value <= (1 + 1e-12) / abs(number)

@@ -98,9 +98,14 @@ def _transform(count: int, normalization: int) -> float:
     return [sqrt_up(count), 1.0, quotient_up(1.0, math.sqrt(count)) * (1 + 1e-15)][normalization]
 
 
+def wide(factor: Any) -> Tensor:
+    """A number or tensor in double precision; numbers of Python would be rounded to single."""
+    return torch.as_tensor(factor, dtype=torch.complex128, device="cpu").detach()
+
+
 def scaled(q: "Analysis", node: Node, x: Node, factor: Any) -> LayerConstant:
     """Products of complex numbers with constants, which may copy entries of x."""
-    factors = torch.as_tensor(factor).detach().cpu().to(torch.complex128)
+    factors = wide(factor)
     if not torch.view_as_real(factors).isfinite().all():
         raise ValueError("a factor has NaN or infinite entries")
     largest = torch.view_as_real(factors).abs().amax().item()

@@ -97,7 +97,7 @@ def _div(q: "Analysis", node: Node, self: Any, other: Any) -> Behaviour:
         _refuse_complex(node)
         return quotient(q, node, self, other)
     if is_complex(node):
-        return complexes.scaled(q, node, self, 1 / torch.as_tensor(other))
+        return complexes.scaled(q, node, self, 1 / complexes.wide(other))
     divisor = weight_of(other, "a divisor")
     factor = weight_of(1 / divisor, "the inverse of a divisor")
     largest = factor.abs().max().item()
