@@ -321,6 +321,10 @@ def test_spearman_against_scipy():
     assert -1 < exact.high < -0.9  # seeds that agree are no proof that all do
     one = spearman(clean[clean["seed"] == 0], "loss", "cube")
     assert math.isnan(one.low)
+    still = clean.assign(cube=clean["cube"].where(clean["seed"] > 0, 1.0))
+    assert math.isnan(spearman(still, "loss", "cube").estimate)
+    seeds = clean["seed"].nunique()
+    assert spearman(still, "loss", "cube", unchanged=0.0).estimate == pytest.approx(1 / seeds - 1)
 
 
 @pytest.mark.parametrize("seeds", [4, 10])

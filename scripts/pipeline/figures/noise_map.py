@@ -88,13 +88,13 @@ def _cells(data: pd.DataFrame, name: str) -> Facts:
 
 
 def _peak_follows_noise(data: pd.DataFrame) -> Interval | float:
-    """Rank correlation over seeds; 0 where the peak of every seed is at the same width."""
+    """Rank correlation over seeds, 0 for one whose peak stays; exactly 0 where all are at one width."""
     rows = data.dropna(subset=["c_lower"])
     peaks = rows.loc[rows.groupby(["noise", "seed"])["c_lower"].idxmax()]
     peaks = peaks.assign(level=peaks["noise"], log_width=np.log(peaks["width"]))
     if peaks["noise"].nunique() > 2 and peaks["width"].nunique() == 1:
         return 0.0
-    return spearman(peaks, "level", "log_width", x="noise")
+    return spearman(peaks, "level", "log_width", x="noise", unchanged=0.0)
 
 
 def _fall_over_width(rows: pd.DataFrame) -> Interval:

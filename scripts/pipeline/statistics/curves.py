@@ -287,13 +287,15 @@ def spearman(
     x: str = "width",
     seed: str = "seed",
     level: float = 0.95,
+    unchanged: float = math.nan,
 ) -> Interval:
     """Rank correlation over ``x`` of two columns of one seed, its mean over seeds and t interval.
 
     Seeds without all values of x are left out. A correlation moves in steps, of one exchanged pair of
     neighbours at least: the standard error is taken to be no less than what such a step in one seed
-    makes of the mean. NaN if a column does not change. Raises ``ValueError`` for no rows, no complete
-    seed, a seed twice at one x, infinite values, and fewer than three values of x.
+    makes of the mean. A seed in which a column does not change counts as ``unchanged``. Raises
+    ``ValueError`` for no rows, no complete seed, a seed twice at one x, infinite values, and fewer than
+    three values of x.
 
     Source: Spearman 1904.
     """
@@ -310,6 +312,7 @@ def spearman(
     if wide.empty:
         raise ValueError(f"no {seed} has all values of {x}; drop some of these")
     found = _rank_correlations(wide[first].to_numpy(float), wide[second].to_numpy(float))
+    found = np.where(np.isnan(found), unchanged, found)
     error, freedom = standard_error(found)
     step = 12 / (places * (places**2 - 1)) / len(found)
     interval = around(float(found.mean()), max(error, step), freedom, level)

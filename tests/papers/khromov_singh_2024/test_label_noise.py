@@ -140,6 +140,9 @@ def test_a_peak_that_stays_where_it_is_does_not_move():
     rows = swapped()
     still = given.bounds(rows, given.peak(rows["width"], 64))
     assert given.judged(room, "C16", {"": still}, given.AT_80).verdict == "does not hold"
+    moving = pd.concat([still[still["seed"] == 0], rows[rows["seed"] > 0]])
+    found = given.judged(room, "C16", {"": moving}, given.AT_80)
+    assert 0.5 < found.estimate < given.judged(room, "C16", {"": rows}, given.AT_80).estimate
 
 
 @pytest.mark.parametrize("name", AGAINST)
