@@ -168,9 +168,7 @@ def bounded(name: str, grid: int | None) -> Row:
         operators=_operators(model, shape),
         parameters=sum(parameter.numel() for parameter in model.parameters()) / 1e6,
     )
-    started = time.perf_counter()
     found = _bounds(model, shape, grid)
-    found["seconds"] = time.perf_counter() - started
     found["gigabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     return Row(**(asdict(row) | found))
 
@@ -184,19 +182,26 @@ def _operators(model: nn.Module, shape: tuple[int, ...]) -> int:
 
 
 def _bounds(model: nn.Module, shape: tuple[int, ...], grid: int | None) -> dict[str, Any]:
+    found: dict[str, Any] = {"seconds": 0.0}
+
+    def bound(**options: Any) -> UpperBound:
+        started = time.perf_counter()
+        value = upper_bound(model, shape, grid=grid, **options)
+        found["seconds"] = max(found["seconds"], time.perf_counter() - started)
+        return value
+
     try:
-        plain = upper_bound(model, shape, grid=grid)
-        found: dict[str, Any] = {"autolip": plain.log10}
+        plain = bound(method="autolip")
+        found["autolip"] = plain.log10
         if plain.log10 == -math.inf:
             found["remark"] = "constant: its last layer starts at zero"
         if plain.log10 < math.inf:
-            return found | {"best": upper_bound(model, shape, method="best", grid=grid).log10}
-        found["best"] = math.inf
-        found["remark"] = reason(plain)
-        radius = math.sqrt(math.prod(shape))
-        found["ball"] = upper_bound(model, shape, radius=radius, grid=grid).log10
+            found["best"] = bound(method="best").log10
+            return found
+        found |= {"best": math.inf, "remark": reason(plain)}
+        found["ball"] = bound(method="autolip", radius=math.sqrt(math.prod(shape))).log10
     except (ValueError, LookupError) as error:
-        return {"remark": f"refused: {error}".split(". ")[0]}
+        found["remark"] = f"refused: {error}".split(". ")[0]
     return found
 
 
@@ -232,9 +237,9 @@ Made by `make zoo`; do not edit. {count} of the {all} models in the list, with r
 each in a process of its own with {threads} thread(s); inputs of 224 x 224 pixels where no other size is
 the model's own; norms of convolutions from {grid} frequencies per axis. Bounds are decimal logarithms.
 *Ball* is the bound on the ball around zero of radius sqrt(n), for inputs of n entries, where there is
-none on the whole space. Seconds and gigabytes are of all bounds of a row together. Without trained
-weights the numbers say which models can be bounded, and at what cost; a bound of 10^50 proves nothing
-of use.
+none on the whole space. Seconds are of the slowest bound of a row, each computed from nothing, and
+gigabytes the most that the process held. Without trained weights the numbers say which models can be
+bounded, and at what cost; a bound of 10^50 proves nothing of use.
 
 {summary}
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from lipbounds.operator_norm.lanczos import lanczos
-from lipbounds.rounding import UNIT_ROUNDOFF, gamma, sqrt_up, up
+from lipbounds.rounding import UNIT_ROUNDOFF, gamma, up
 
 _EXACT_SIZE = 700
 """Largest single matrix whose eigenvalues are computed directly rather than by Lanczos."""
@@ -32,17 +32,22 @@ def top_eigenvalue_upper(matrices: Tensor, at_least: float = 0.0) -> tuple[float
 
     Notes
     -----
-    With S the computed t I - G and L the computed Cholesky factor of S, u the unit roundoff and
+    With S the computed t I - G, L its computed Cholesky factor, u the unit roundoff and
     gamma_k = k u / (1 - k u):
 
     - ``|S - (t I - G)| <= u (t + max |G_ii|)``, on the diagonal only;
-    - ``lambda_min(S) >= -|S - L L^H| >= -((1 + u) |R|_F + c gamma_2m |L|_F^2)`` for the computed
-      residual R, whatever algorithm L came from (c = 1 for real matrices and sqrt(2) for complex
-      ones, whose real and imaginary parts are inner products of 2 m real terms).
+    - where the factorisation runs to its end, in whatever order its sums are taken,
+      ``|S - L L^H| <= c gamma_2m+8 |L| |L^H|`` entry by entry, so in norm at most
+      ``c gamma_2m+8 trace(S) / (1 - c gamma_2m+8)``: c = 1 for real matrices, sqrt(2) for complex ones,
+      whose real and imaginary parts are inner products of 2 m real terms.
 
-    So ``lambda_max(G) <= t + u (t + max |G_ii|) + (1 + u) |R|_F + c gamma_2m |L|_F^2`` (after Rump,
-    Verification of positive definiteness, BIT 46, 2006).
+    L L^H has no negative eigenvalue, so ``lambda_max(G) <= t + u (t + max |G_ii|) + |S - L L^H|``.
+    Sources: Higham, Accuracy and Stability of Numerical Algorithms, 2002, theorem 10.3; Rump,
+    Verification of positive definiteness, BIT 46, 2006, which also shows that underflow adds less than
+    the second u here.
     """
+    if matrices.shape[-1] == 1:
+        return _largest_entry(matrices, at_least)
     bound, shift = 0.0, max(at_least, _TINY)
     if at_least == 0:
         shift = max(shift, _largest_eigenvalue_estimate(matrices) * (1 + _slack(matrices)))
@@ -50,12 +55,11 @@ def top_eigenvalue_upper(matrices: Tensor, at_least: float = 0.0) -> tuple[float
     while len(matrices):
         shifted = -matrices
         shifted.diagonal(dim1=-2, dim2=-1).add_(shift)
-        factor, info = torch.linalg.cholesky_ex(shifted)
-        passed = info == 0
+        passed = _factorised(shifted)
         if passed.all():
-            return max(bound, _bound(matrices, shift, shifted, factor)), shift
+            return max(bound, _bound(matrices, shift, shifted)), shift
         if passed.any():
-            bound = _bound(matrices[passed], shift, shifted[passed], factor[passed])
+            bound = max(bound, _bound(matrices[passed], shift, shifted[passed]))
         matrices = matrices[~passed]
         higher = _largest_eigenvalue_estimate(matrices, exactly=True) * (1 + slack)
         if higher <= shift:
@@ -71,23 +75,29 @@ def _slack(matrices: Tensor) -> float:
     return 4 * size * gamma(size + 1)
 
 
-def _bound(matrices: Tensor, shift: float, shifted: Tensor, factor: Tensor) -> float:
+def _factorised(shifted: Tensor) -> Tensor:
+    """For which of the matrices Cholesky's factorisation runs to its end with numbers, (f,)."""
+    factor, info = torch.linalg.cholesky_ex(shifted)
+    return (info == 0) & factor.diagonal(dim1=-2, dim2=-1).real.sum(-1).isfinite()
+
+
+def _bound(matrices: Tensor, shift: float, shifted: Tensor) -> float:
     """The bound of the notes above, for matrices whose factorisation succeeded."""
-    residual = torch.baddbmm(shifted, factor, factor.mH, alpha=-1)
     diagonal = matrices.diagonal(dim1=-2, dim2=-1).abs().max().item()
+    trace = shifted.diagonal(dim1=-2, dim2=-1).real.sum(-1).max().item()
+    # 1.5 for sqrt(2), for the quotient by 1 - c gamma and for the rounding of the trace
     bound = (
-        shift
-        + 2 * UNIT_ROUNDOFF * (shift + diagonal)
-        + sqrt_up(_largest_squared_frobenius_upper(residual)) * (1 + 4 * UNIT_ROUNDOFF)
-        + 1.5 * gamma(2 * matrices.shape[-1] + 1) * _largest_squared_frobenius_upper(factor)
+        shift + 2 * UNIT_ROUNDOFF * (shift + diagonal) + 1.5 * gamma(2 * matrices.shape[-1] + 8) * trace
     )
     return up(bound * (1 + 16 * UNIT_ROUNDOFF))
 
 
-def _largest_squared_frobenius_upper(matrices: Tensor) -> float:
-    real = torch.view_as_real(matrices) if matrices.is_complex() else matrices
-    squares = torch.linalg.vector_norm(real.flatten(1), dim=1).square()
-    return up(squares.max().item() / (1 - gamma(2 * real[0].numel() + 8)))
+def _largest_entry(matrices: Tensor, at_least: float) -> tuple[float, float]:
+    """:func:`top_eigenvalue_upper` of matrices of one entry, which is their eigenvalue."""
+    largest = matrices.real.max().item()
+    if not math.isfinite(largest):
+        raise ArithmeticError("the eigenvalues of the Gram matrix are not finite")
+    return max(largest, 0.0), max(largest, at_least)
 
 
 def _largest_eigenvalue_estimate(matrices: Tensor, *, exactly: bool = False) -> float:

@@ -13,7 +13,6 @@ et al., ICML 2023 and 2024 (circular against zero padding).
 
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Self
@@ -27,7 +26,7 @@ from lipbounds.operator_norm.lanczos import lanczos
 from lipbounds.operator_norm.matrix import scaled_to_one, unscaled
 from lipbounds.operator_norm.result import OperatorNorm
 from lipbounds.rounding import gamma, product_up, sqrt_up, squared_frobenius_upper, up
-from lipbounds.threads import map_single_threaded, one_thread
+from lipbounds.threads import map_single_threaded
 
 Padding = int | str | tuple[int, ...] | tuple[tuple[int, int], ...]
 PADDING_MODES = ("zeros", "circular", "reflect", "replicate")
@@ -36,8 +35,9 @@ _CHUNK_ELEMENTS = 1 << 17
 """Complex entries of the Gram matrices that a thread works on at a time (2 MiB: they stay in cache)."""
 
 
-_CHUNK_MATRICES = 128
-"""More Gram matrices than this a thread takes in pieces, so that all threads get some."""
+_MOST_AT_ONCE, _FEWEST_AT_ONCE = 128, 4
+"""Frequencies: more a thread takes in pieces, so that all threads get some; fewer would read all of the
+autocorrelation for each."""
 
 
 @dataclass(frozen=True)
@@ -345,7 +345,8 @@ def _taps(kernel: Tensor, stride: tuple[int, ...], dilation: tuple[int, ...], gr
     matrices[which, phase] = kernel.flatten(2).permute(2, 0, 1)
     per_group = matrices.view(len(offsets), -1, groups, out // groups, channels)
     per_group = per_group.permute(0, 2, 3, 1, 4).flatten(3)
-    return _Taps(offsets, per_group.contiguous())
+    met = per_group.flatten(0, 2).any(0)  # a kernel shorter than its stride meets not all phases
+    return _Taps(offsets, (per_group[..., met] if met.any() else per_group).contiguous())
 
 
 def _torus_norm(
@@ -370,23 +371,39 @@ def _torus_norm(
     scaled = scaled.contiguous()
     modulus = scaled.abs().sum(0)
     terms = 2 * (len(scaled) * scaled.shape[-1] + 3 ** len(points) * len(scaled)) + 80
-    worst = 0.0
-    for group in range(scaled.shape[1]):
-        rounding = gamma(terms) * squared_frobenius_upper(modulus[group])
-        top = _largest_over_torus(scaled[:, group], taps.offsets, points)
-        worst = max(worst, up(top + up(rounding * (1 + 1e-12))))
+    rounding = gamma(terms) * max(squared_frobenius_upper(group) for group in modulus)
+    top = _largest_over_torus(scaled, taps.offsets, points)
+    worst = up(top + up(rounding * (1 + 1e-12)))
     return product_up([unscaled(sqrt_up(worst), exponent), cosine]), points, cosine
 
 
 def _largest_over_torus(matrices: Tensor, offsets: Tensor, points: tuple[int, ...]) -> float:
-    """Bound of the top eigenvalues of the computed Gram matrices at all frequencies."""
-    gram_at, rows = _grams(matrices, offsets, points)
-    frequencies = _half_torus(points)
-    first, *others = frequencies.split(min(_CHUNK_MATRICES, max(1, _CHUNK_ELEMENTS // (rows * rows))))
-    with one_thread() if others else nullcontext():
-        bound, shift = top_eigenvalue_upper(gram_at(first))
-    rest = map_single_threaded(lambda part: top_eigenvalue_upper(gram_at(part), shift)[0], others)
-    return max(bound, *rest) if rest else bound
+    """Bound of the top eigenvalues of the computed Gram matrices of all groups at all frequencies.
+
+    A part of the frequencies is cheap where the shift that it is tried with is above its eigenvalues.
+    So they come in a random order, in waves of twice as many parts as the one before, each with the
+    largest shift so far: about one part of a wave needs a larger one, however many threads there are.
+    """
+    gram_at = _grams(matrices, offsets, points)
+    entries = matrices.shape[1] * matrices.shape[2] ** 2
+    at_once = min(_MOST_AT_ONCE, max(_FEWEST_AT_ONCE, _CHUNK_ELEMENTS // entries))
+    parts = _scattered(points).split(at_once)
+    if len(parts) == 1:
+        return top_eigenvalue_upper(gram_at(*parts))[0]
+    bound = shift = 0.0
+    seen = 0
+    while seen < len(parts):
+        wave = parts[seen : max(1, 2 * seen)]
+        found = map_single_threaded(partial(_top_of_part, gram_at, shift), wave)
+        bound, shift = (max(values) for values in zip((bound, shift), *found, strict=True))
+        seen += len(wave)
+    return bound
+
+
+def _top_of_part(
+    gram_at: Callable[[Tensor], Tensor], shift: float, frequencies: Tensor
+) -> tuple[float, float]:
+    return top_eigenvalue_upper(gram_at(frequencies), shift)
 
 
 def _coarser(
@@ -405,47 +422,56 @@ def _coarser(
     return tuple(points), factor
 
 
-def _grams(
-    matrices: Tensor, offsets: Tensor, points: tuple[int, ...]
-) -> tuple[Callable[[Tensor], Tensor], int]:
-    """A function from frequencies (f, axes) to Gram matrices (f, m, m) of the symbol there, and m.
+def _grams(matrices: Tensor, offsets: Tensor, points: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
+    """A function from frequencies (f, axes) to the Gram matrices (f * groups, m, m) of the symbol there.
 
-    Through the autocorrelation of the kernel or directly, whichever takes fewer operations.
+    Through the autocorrelation of the kernel or directly, whichever takes fewer operations; of a kernel
+    with one tap they are real.
     """
-    taps, rows, columns = matrices.shape
+    taps, _, rows, columns = matrices.shape
     lags = len(torch.unique((offsets.unsqueeze(1) - offsets).flatten(0, 1), dim=0)) // 2
-    frequencies = math.prod(points) // 2
+    frequencies = math.prod(points) // 2 + 1
     direct = frequencies * rows * columns * (4 * taps + 8 * rows)
     by_lags = taps * (taps + 1) * rows * rows * columns + 4 * frequencies * lags * rows * rows
     if direct < by_lags:
-        return partial(_direct_grams, matrices, offsets, points), rows
+        return partial(_direct_grams, matrices, offsets, points)
     center, lag, halves = _autocorrelation(matrices, offsets)
-    return partial(_grams_by_lags, center, lag, halves, points), rows
+    if not len(lag):
+        return lambda frequencies: center.repeat(len(frequencies), 1, 1)
+    even, odd = (halves + halves.mT).flatten(1), (halves.mT - halves).flatten(1)
+    return partial(_grams_by_lags, center, lag, even, odd, points)
 
 
 def _direct_grams(
     matrices: Tensor, offsets: Tensor, points: tuple[int, ...], frequencies: Tensor
 ) -> Tensor:
     cosines, sines = _waves(frequencies, offsets, points)
-    flat = matrices.reshape(len(matrices), -1)
-    symbol = torch.complex(cosines @ flat, -(sines @ flat)).view(-1, *matrices.shape[1:])
+    flat = matrices.flatten(1)
+    symbol = torch.complex(cosines @ flat, -(sines @ flat)).view(-1, *matrices.shape[2:])
     below = (symbol @ symbol.mH).tril(-1)
     diagonal = torch.view_as_real(symbol).square().sum((-2, -1))
     return below + below.mH + torch.diag_embed(diagonal)
 
 
 def _grams_by_lags(
-    center: Tensor, lag: Tensor, halves: Tensor, points: tuple[int, ...], frequencies: Tensor
+    center: Tensor,
+    lag: Tensor,
+    even: Tensor,
+    odd: Tensor,
+    points: tuple[int, ...],
+    frequencies: Tensor,
 ) -> Tensor:
     cosines, sines = _waves(frequencies, lag, points)
-    half = torch.complex(cosines @ halves, -(sines @ halves)).view(-1, *center.shape)
-    return half + half.mH + center
+    real = torch.addmm(center.flatten(), cosines, even)
+    return torch.complex(real, sines @ odd).view(-1, *center.shape[1:])
 
 
-def _half_torus(points: tuple[int, ...]) -> Tensor:
-    """Integer frequencies (f, axes), one of each pair of opposite ones."""
+def _scattered(points: tuple[int, ...]) -> Tensor:
+    """Integer frequencies (f, axes), one of each pair of opposite ones, 0 first and then in no order."""
     axes = [torch.arange(n) for n in points[:-1]] + [torch.arange(points[-1] // 2 + 1)]
-    return torch.cartesian_prod(*axes).view(-1, len(points))
+    frequencies = torch.cartesian_prod(*axes).view(-1, len(points))
+    order = torch.randperm(len(frequencies) - 1, generator=torch.Generator().manual_seed(0)) + 1
+    return torch.cat([frequencies[:1], frequencies[order]])
 
 
 def _waves(frequencies: Tensor, offsets: Tensor, points: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -458,21 +484,20 @@ def _waves(frequencies: Tensor, offsets: Tensor, points: tuple[int, ...]) -> tup
 
 
 def _autocorrelation(matrices: Tensor, offsets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """sum_b B_(b+l) B_b^T for l = 0 (m, m), one of each pair of other lags l (lags, axes), and the
-    same sums there, flat (lags, m * m)."""
-    rows = matrices.shape[1]
+    """sum_b B_(b+l) B_b^T for l = 0 (groups, m, m), one of each pair of other lags l (lags, axes), and
+    the same sums there (lags, groups, m, m)."""
     sums: dict[tuple[int, ...], Tensor] = {}
     for index, offset in enumerate(offsets):
         # offsets are sorted, so each later tap is at a lag that is lexicographically positive
-        products = matrices[index:].flatten(0, 1) @ matrices[index].T
+        products = matrices[index:] @ matrices[index].mT
         shifts = (offsets[index:] - offset).tolist()
-        for shift, product in zip(map(tuple, shifts), products.view(-1, rows, rows), strict=True):
+        for shift, product in zip(map(tuple, shifts), products, strict=True):
             sums[shift] = sums[shift] + product if shift in sums else product
     zero = (0,) * offsets.shape[1]
     center = sums.pop(zero)
     lag = torch.tensor(list(sums)).view(-1, len(zero))
-    halves = torch.stack(list(sums.values())).flatten(1) if sums else matrices.new_zeros(0, rows * rows)
-    return center.tril() + center.tril(-1).T, lag, halves
+    halves = torch.stack(list(sums.values())) if sums else center.new_zeros(0, *center.shape)
+    return center.tril() + center.tril(-1).mT, lag, halves
 
 
 # Other norms
