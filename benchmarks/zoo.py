@@ -185,9 +185,9 @@ def _bounds(model: nn.Module, shape: tuple[int, ...], grid: int | None) -> dict[
     found: dict[str, Any] = {"seconds": 0.0}
 
     def bound(**options: Any) -> UpperBound:
-        started = time.perf_counter()
+        started = time.process_time()
         value = upper_bound(model, shape, grid=grid, **options)
-        found["seconds"] = max(found["seconds"], time.perf_counter() - started)
+        found["seconds"] = max(found["seconds"], time.process_time() - started)
         return value
 
     try:
@@ -237,8 +237,8 @@ Made by `make zoo`; do not edit. {count} of the {all} models in the list, with r
 each in a process of its own with {threads} thread(s); inputs of 224 x 224 pixels where no other size is
 the model's own; norms of convolutions from {grid} frequencies per axis. Bounds are decimal logarithms.
 *Ball* is the bound on the ball around zero of radius sqrt(n), for inputs of n entries, where there is
-none on the whole space. Seconds are of the slowest bound of a row, each computed from nothing, and
-gigabytes the most that the process held. Without trained weights the numbers say which models can be
+none on the whole space. Seconds of the processor are of the slowest bound of a row, each computed from nothing;
+gigabytes are the most that the process held. Without trained weights the numbers say which models can be
 bounded, and at what cost; a bound of 10^50 proves nothing of use.
 
 {summary}
