@@ -237,9 +237,9 @@ Made by `make zoo`; do not edit. {count} of the {all} models in the list, with r
 each in a process of its own with {threads} thread(s); inputs of 224 x 224 pixels where no other size is
 the model's own; norms of convolutions from {grid} frequencies per axis. Bounds are decimal logarithms.
 *Ball* is the bound on the ball around zero of radius sqrt(n), for inputs of n entries, where there is
-none on the whole space. Seconds of the processor are of the slowest bound of a row, each computed from nothing;
-gigabytes are the most that the process held. Without trained weights the numbers say which models can be
-bounded, and at what cost; a bound of 10^50 proves nothing of use.
+none on the whole space. Seconds of the processor are of the slowest bound of a row, each computed from
+nothing; gigabytes are the most that the process held. Without trained weights the numbers say which
+models can be bounded, and at what cost; a bound of 10^50 proves nothing of use.
 
 {summary}
 

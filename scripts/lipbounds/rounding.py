@@ -15,6 +15,9 @@ from torch import Tensor
 UNIT_ROUNDOFF = 2.0**-53
 """u, the relative error of one float64 operation."""
 
+_SMALLEST = 2.0**-1074
+"""The least positive float64."""
+
 
 def up(value: float) -> float:
     """The next larger float: turns a correctly rounded result into an upper bound."""
@@ -87,7 +90,9 @@ def squared_frobenius_upper(matrix: Tensor) -> float:
         return 0.0
     if matrix.is_complex():
         matrix = torch.view_as_real(matrix)
-    return up(up(matrix.square().sum().item()) / (1 - gamma(matrix.numel() + 2)))
+    norm = torch.linalg.vector_norm(matrix).item()  # without the squares in memory
+    lost = matrix.numel() * _SMALLEST  # by squares that underflow
+    return up(up(norm * norm + lost) / (1 - gamma(matrix.numel() + 6)))
 
 
 @dataclass(frozen=True)

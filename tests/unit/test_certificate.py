@@ -1,12 +1,14 @@
 """Cholesky's certificate: what it rests on, against long double, and what it says."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 import torch
 
 from lipbounds.operator_norm.certificate import top_eigenvalue_upper
 from lipbounds.operator_norm.convolution import conv2d_norm
-from lipbounds.rounding import gamma
+from lipbounds.rounding import gamma, squared_frobenius_upper
 
 COMPLEX = (torch.float64, torch.complex128)
 
@@ -83,3 +85,13 @@ def test_groups_and_kernels_within_their_stride_agree_with_dense_matrices():
     dense = torch.linalg.matrix_norm(convolution(images).detach().flatten(1), 2).item()
     bound = conv2d_norm(weight, 8, stride=(3, 2), groups=3).value
     assert dense <= bound <= dense * (1 + 1e-11)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-161, 1e-170, 1e150, 5e-324])
+@pytest.mark.parametrize("dtype", COMPLEX)
+def test_sums_of_squares_are_upper_bounds_where_squares_underflow_too(scale, dtype):
+    entries = torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=dtype) * scale
+    exact = sum(Fraction(part) ** 2 for part in torch.view_as_real(entries + 0j).flatten().tolist())
+    bound = squared_frobenius_upper(entries)
+    assert exact <= Fraction(bound)
+    assert Fraction(bound) <= exact * (1 + Fraction(1, 10**11)) + 3000 * Fraction(2.0**-1074)

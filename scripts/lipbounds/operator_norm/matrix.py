@@ -14,6 +14,9 @@ from lipbounds.threads import one_thread
 _BLOCK = 512
 """Rows of a large Gram matrix that are computed at a time."""
 
+_SAFE_EXPONENT = 64
+"""Of the largest entry, up to which matrices are left as they are: copies of large ones take long."""
+
 _SMALL = 128
 """Rows up to which several threads would only wait for each other."""
 
@@ -70,10 +73,10 @@ def _sum_norm_upper(matrix: Tensor, ord: float) -> float:
 def _spectral_norm_upper(matrix: Tensor) -> float:
     """Upper bound of the spectral norm of a float64 matrix, proved with rounding.
 
-    With A the matrix scaled by a power of two (entries 2**-1022 times the largest may be rounded)
-    and G the computed Gram matrix of its shorter rows of length n, ``|G - A A^T| <= gamma_n
-    |A|_F^2`` in any order of summation. A factor 1 + 16 u covers the evaluation of the sum and the
-    entries lost in scaling.
+    With A the matrix, scaled by a power of two where squares may over- or underflow (entries 2**-1022
+    times the largest may be rounded), and G the computed Gram matrix of its shorter rows of length n,
+    ``|G - A A^T| <= gamma_n |A|_F^2`` in any order of summation. A factor 1 + 16 u covers the evaluation
+    of the sum and the entries lost in scaling.
     """
     if matrix.shape[0] > matrix.shape[1]:
         matrix = matrix.T
@@ -98,14 +101,15 @@ def _gram(matrix: Tensor) -> Tensor:
 def scaled_to_one(tensor: Tensor) -> tuple[Tensor, int | None]:
     """``tensor`` times the power of two that brings its largest entry to [1/2, 1), and the exponent.
 
-    The exponent is None for a zero tensor.
+    Where squares are far from over- and underflow anyway it is the tensor itself, and 0. The exponent
+    is None for a zero tensor.
     """
     largest = _largest_modulus(tensor)
     if largest == 0:
         return tensor, None
     exponent = math.frexp(largest)[1]
-    if abs(exponent) < 1000:
-        return tensor * math.ldexp(1.0, -exponent), exponent
+    if abs(exponent) <= _SAFE_EXPONENT:
+        return tensor, 0
     # in two steps: one power of two alone may overflow for subnormal entries
     half = -exponent // 2
     return tensor * math.ldexp(1.0, half) * math.ldexp(1.0, -exponent - half), exponent
