@@ -75,10 +75,10 @@ def test_nested_sequentials_and_flatten():
 
 
 def test_unknown_layers_raise_with_path_type_and_remedy():
-    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.LPPool1d(2, 2)))
-    message = r"aten\.sign.*1\.0 \(LPPool1d\).*register_rule\(LPPool1d\)"
+    model = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.FractionalMaxPool2d(2, 2)))
+    message = r"fractional_max_pool.*1\.0 \(FractionalMax.*register_rule\(FractionalMaxPool2d\)"
     with pytest.raises(UnknownLayerError, match=message) as caught:
-        upper_bound(model, (4,))
+        upper_bound(model, (1, 4, 4))
     assert caught.value.nodes[0].path == "1.0"
 
 

@@ -22,7 +22,7 @@ def number():
     return 3
 
 def unknown():
-    return nn.Sequential(nn.LPPool2d(2, 2))
+    return nn.Sequential(nn.FractionalMaxPool2d(2, 2))
 
 def fails():
     raise KeyError("no such layer")
@@ -89,7 +89,7 @@ def test_models_may_be_objects_and_come_from_packages(model_file, capsys):
         (["nowhere.py:build", "--input-shape", "2"], "no file nowhere.py"),
         (["{file}:missing", "--input-shape", "2"], "missing"),
         (["{file}:number", "--input-shape", "2"], "returns a int"),
-        (["{file}:unknown", "--input-shape", "1,4,4"], "register_rule(LPPool2d)"),
+        (["{file}:unknown", "--input-shape", "1,4,4"], "register_rule(FractionalMaxPool2d)"),
         (["{file}:build", "--input-shape", "3,4,4"], "layer 0 (Conv2d) rejects"),
         (
             ["{file}:fails", "--input-shape", "2"],

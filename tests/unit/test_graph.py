@@ -757,7 +757,7 @@ def test_control_flow_is_refused_with_a_way_out():
         (lambda m, x: x * x.sum().item(), (3,), UnknownLayerError, "a number taken out of a tensor"),
         (lambda m, x: x + torch.randn_like(x), (3,), UnknownLayerError, "random"),
         (lambda m, x: x.argmax(1), (3,), UnknownLayerError, "jumps"),
-        (lambda m, x: torch.where(x > 0, x, 2 * x), (3,), UnknownLayerError, "gt.*jumps"),
+        (lambda m, x: torch.where(x > 0, x, x + 1), (3,), UnknownLayerError, "gt.*jumps"),
         (lambda m, x: x.mean(), (3,), ValueError, "two samples at once"),
         (lambda m, x: x - x.mean(0), (3,), ValueError, "two samples at once"),
         (lambda m, x: x[:1], (3, 3), ValueError, "two samples at once"),
@@ -781,8 +781,6 @@ def test_functions_that_cannot_be_bounded(function, shape, error, message):
         (lambda m, x: x / (1 + x.abs()), 1),
         (lambda m, x: functional.normalize(x, eps=0.5), 2),
         (lambda m, x: torch.add(x, x, alpha=3), 4),
-        (lambda m, x: torch.exp(torch.tanh(x)), math.e),
-        (lambda m, x: (torch.sigmoid(x) + 1) ** 3, 0.25 * 3 * 4),
     ],
 )
 def test_functions_with_a_constant_on_the_range_of_their_argument(function, value):

@@ -21,6 +21,7 @@ from lipbounds.graph import Graph, Node, Shape
 from lipbounds.graph.kept import module_of
 from lipbounds.maps import Filter, LinearMap, Scaling, Selection, apply, certified, image_shape, is_zero
 from lipbounds.operator_norm import Kind, OperatorNorm, affine_norm
+from lipbounds.operators.entrywise import Entrywise, behaviour, entrywise
 from lipbounds.operators.expressions import Base, Expression, Step, Term, merged_sum
 from lipbounds.operators.ranges import Ranges
 from lipbounds.operators.table import (
@@ -74,11 +75,15 @@ class Analysis:
     certified: bool = True
     behaviours: dict[Node, Behaviour] = field(default_factory=dict)
     values: dict[Node, Expression] = field(default_factory=dict)
+    _entrywise: dict[Node, Entrywise] = field(default_factory=dict)
+    _needed: set[Node] = field(default_factory=set)
     _bounds: dict[tuple[Node, bool], Extended] = field(default_factory=dict)
     _norms: dict[int, tuple[Any, Extended]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        unknown = [node for node in self.graph.nodes[1:] if rule_of(node, module_of) is None]
+        self._entrywise, self._needed = entrywise(self.graph, self.radius)
+        ruled = [n for n in self.graph.nodes[1:] if n in self._needed and n not in self._entrywise]
+        unknown = [node for node in ruled if rule_of(node, module_of) is None]
         if unknown:
             raise UnknownLayerError(unknown)
 
@@ -88,6 +93,8 @@ class Analysis:
         base = Base(Extended.of(1.0), source.shape)
         self.values[source] = Expression((Term(base),), source.shape)
         for node in self.graph.nodes[1:]:
+            if node not in self._needed:
+                continue
             started = time.perf_counter()
             behaviour = self._behaviour(node)
             self.behaviours[node] = behaviour
@@ -100,6 +107,8 @@ class Analysis:
     # What a node is
 
     def _behaviour(self, node: Node) -> Behaviour:
+        if node in self._entrywise:
+            return behaviour(self, self._entrywise[node])
         operator = rule_of(node, module_of)
         assert operator is not None
         try:

@@ -124,7 +124,7 @@ class Ranges:
         return Range(value.min().item() - up(radius), value.max().item() + up(radius))
 
     def _of_elementwise(self, node: Node, behaviour: Elementwise, ranges: list[Range]) -> Range:
-        if not ranges:
+        if not ranges or not behaviour.alone:
             return Range()
         known, slopes = ranges[0].within(behaviour.domain), behaviour.slopes
         if not known.peak < math.inf or not slopes.largest < math.inf:
@@ -169,7 +169,9 @@ class Ranges:
         return found
 
     def _passes_zero(self, behaviour: Elementwise) -> bool:
-        """Whether the slopes hold on the way from every argument to 0."""
+        """Whether the slopes hold on the way from every argument to 0, and the value there is known."""
+        if not behaviour.alone:
+            return False
         known = self._structural(behaviour.input).within(behaviour.domain)
         return behaviour.slopes.largest < math.inf and known.low <= 0 <= known.high
 

@@ -75,13 +75,15 @@ class Slopes:
 class Elementwise:
     """A function that acts on each entry of ``input`` alone; its values lie in ``range``.
 
-    The slopes hold on ``domain``, which contains all entries of the input.
+    The slopes hold on ``domain``, which contains all entries of the input. The operator of the node
+    takes nothing else that varies if it stands ``alone``; else it is the last of several.
     """
 
     input: Node
     slopes: Slopes
     range: Range = Range()
     domain: Range = Range()
+    alone: bool = True
 
 
 @dataclass(frozen=True)
