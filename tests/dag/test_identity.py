@@ -82,9 +82,11 @@ PENALTIES = "scripts/nets/training/penalties/"
 DEPTH = "scripts/papers/khromov_singh_2024/depth/figure.yaml"
 MSE = {"double_descent_mse", "fcn_cifar10", "fcn_mnist", "regularisation"}
 CNNS = ("cnn_cifar10", "cnn_cifar100", "cnn_mnist", "label_noise_cnn")
-OTHER_FAMILIES = (*CNNS, "vit_cifar10", "evolution_signals", "dropout_and_decay/dropout")
+IMAGE_FAMILIES = (*CNNS, "vit_cifar10", "resnet20_cifar10", "resnet56_cifar10")
+"""Trainings on images of nets that are not of the family fcn."""
+OTHER_FAMILIES = (*IMAGE_FAMILIES, "evolution_signals", "dropout_and_decay/dropout")
 """Trainings of nets that are not of the family fcn."""
-IMAGES = (*CNNS, "vit_cifar10", "fcn_cifar10", "fcn_mnist")
+IMAGES = (*IMAGE_FAMILIES, "fcn_cifar10", "fcn_mnist")
 """Trainings on images."""
 
 

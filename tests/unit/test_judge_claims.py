@@ -151,7 +151,7 @@ def test_claims_on_images_stand_behind_those_that_they_repeat(judged):
 def test_the_other_table_has_no_claims_on_images():
     sources = json.loads(SETUP.claim_sources("claims"))
     names = {one.name for source in sources for one in import_claims(source["module"])}
-    assert names == {name for name in CLAIMS if " " not in name}
+    assert names == {name for name in CLAIMS if " " not in name} - {"C30"}
 
 
 def test_no_claim_is_judged_again_that_is_not_there(judged, monkeypatch):

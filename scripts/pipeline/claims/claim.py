@@ -54,7 +54,7 @@ class Claim:
         return attempt(self._judge, own, facts)
 
     def _judge(self, own: str, facts: Mapping[str, Facts]) -> Finding:
-        needed = [*([own] if own else []), *self.also]
+        needed = [own, *self.also]
         missing = [name for name in needed if name not in facts]
         if missing:
             raise UntestedError(f"there are no facts of {', '.join(missing)}")
@@ -138,8 +138,8 @@ def claim(
 class Again:
     """A claim of another room, judged once more by the same rule on the facts of this room's figure.
 
-    ``claim`` is its name, ``on`` the data of this figure, which stand behind the name in the table.
-    ``within`` is the key of the part of the facts that is meant, empty for all of them, and
+    ``claim`` is its name, ``on`` the data or nets of this figure, which stand behind the name in the
+    table. ``within`` is the key of the part of the facts that is meant, empty for all of them, and
     ``of_a_change`` is the claim's.
     """
 

@@ -152,7 +152,7 @@ def _row(
         "since": claim.since,
         "changes": " ".join(f"{day}: {text}" for day, text in claim.changes.items()),
         "not_simulated": claim.not_simulated,
-        "figure": ", ".join(claim.figures or [source.figure or "none"]),
+        "figure": ", ".join(claim.figures or [source.figure]),
         "reason": finding.reason,
     }
 

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from scipy.stats import gaussian_kde, kurtosis, rankdata, skew
+from scipy.stats import gaussian_kde, kurtosis, norm, rankdata, skew
 
 from pipeline.claims.findings import UntestedError, measured
 from pipeline.figures.looks import corner_note
@@ -19,6 +19,12 @@ from pipeline.statistics.intervals import Interval, mean_interval, ratio_interva
 COLORS = ("#E69F00", "#0072B2", "#009E73", "#7A7A7A")
 QUANTILES = (0.5, 0.9, 0.99, 0.999)
 _GRID = 300
+
+TAIL = 0.01
+"""Share of the norms, the largest ones, that are the tail."""
+
+NORMAL_TAIL = float(norm.pdf(norm.isf(TAIL)) / TAIL)
+"""The mean of the tail of a normal distribution, in standard deviations above the mean: 2.67."""
 
 FEWEST_WRONG = 20
 """Misclassified points that a net must have to say something about them."""
@@ -43,11 +49,17 @@ def norm_facts(table: pd.DataFrame) -> Facts:
 
 
 def draw_norms(
-    table: pd.DataFrame, facts: Facts, context: Context, columns: Mapping[str, Column]
+    table: pd.DataFrame,
+    facts: Facts,
+    context: Context,
+    columns: Mapping[str, Column],
+    *,
+    normal: bool = False,
 ) -> Figure:
     """A column per experiment; above the training points, below the test points.
 
-    ``facts`` are those of :func:`norm_facts`.
+    ``facts`` are those of :func:`norm_facts`. ``normal`` is for normal distributions beside those of the
+    training points.
     """
     experiments = [name for name in columns if name in set(table["experiment"])]
     size = (6.9, 4.6)
@@ -55,23 +67,30 @@ def draw_norms(
     colors = dict(zip(sorted(table["width"].unique()), COLORS, strict=False))
     for column, experiment in enumerate(experiments):
         own, (title, unit) = table[table["experiment"] == experiment], columns[experiment]
-        _draw_training(panels[0, column], own[own["points"] == "train"], facts[experiment], colors)
+        train = own[own["points"] == "train"]
+        _draw_training(panels[0, column], train, facts[experiment], colors)
+        if normal:
+            _draw_normal(panels[0, column], train)
         panels[0, column].set_xlabel(f"Jacobian norm ({unit} per unit of input)")
         _draw_test(panels[1, column], own[own["points"] == "test"], colors)
         panels[0, column].set_title(f"{'ab'[column]}   {title}, training points")
         panels[1, column].set_title(f"{'cd'[column]}   {title}, test points")
     for row in panels:
         row[0].set_ylabel("density")
-    _legend(figure, colors)
+    _legend(figure, colors, _LINES | (_NORMAL_LINE if normal else {}))
     counts = dict.fromkeys(own["seed"].nunique() for _, own in table.groupby("experiment"))
     seeds = " and ".join(str(count) for count in counts)
     corner_note(figure, f"{context['scale']} scale, {seeds} seeds; faint: single seeds")
     return figure
 
 
-def _legend(figure: Figure, colors: dict[int, str]) -> None:
+_LINES = {"right class": "-", "wrong class": "--", "largest norm": ":"}
+_NORMAL_LINE = {"normal distribution": "-."}
+
+
+def _legend(figure: Figure, colors: dict[int, str], lines: dict[str, str]) -> None:
     handles = [Line2D([], [], color=color, label=f"width {width}") for width, color in colors.items()]
-    for line, label in (("-", "right class"), ("--", "wrong class"), (":", "largest norm")):
+    for label, line in lines.items():
         handles.append(Line2D([], [], color="#444444", linestyle=line, label=label))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
@@ -84,6 +103,17 @@ def _draw_training(axes: Axes, data: pd.DataFrame, facts: Facts, colors: dict[in
         _draw_densities(axes, grid, own, "norm", colors[width], "-")
         axes.axvline(largest, color=colors[width], linestyle=":", linewidth=1.1)
     axes.set(xlim=(0, grid[-1]), ylim=(0, None))
+
+
+def _draw_normal(axes: Axes, data: pd.DataFrame) -> None:
+    """By width the mean over seeds of normal densities with the mean and spread of the norms."""
+    grid = np.linspace(*axes.get_xlim(), _GRID)
+    for _, own in data.groupby("width"):
+        moments = own.groupby("seed")["norm"].agg(["mean", "std"]).to_numpy()
+        curves = [norm.pdf(grid, mean, std) for mean, std in moments if std > 0]
+        if curves:
+            (style,) = _NORMAL_LINE.values()
+            axes.plot(grid, np.mean(curves, 0), color="#444444", linestyle=style, linewidth=0.9)
 
 
 def _draw_test(axes: Axes, data: pd.DataFrame, colors: dict[int, str]) -> None:
@@ -124,6 +154,8 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
         "quantiles_over_mean": {
             f"{q:g}": ratio_interval(norms.quantile(q), means, paired=True).fact() for q in QUANTILES
         },
+        "tail_over_normal": measured(_tail_over_normal, train),
+        "train_error": float(1 - train["correct"].mean()),
         "skewness": mean_interval(norms.apply(skew)).fact(),
         "excess_kurtosis": mean_interval(norms.apply(kurtosis)).fact(),
         "correlation_of_loss_and_norm_at_training_points": mean_interval(
@@ -137,6 +169,17 @@ def _facts_of_width(data: pd.DataFrame) -> dict[str, Any]:
             **{name: measured(_over_seeds, test, name) for name in LIMITS},
         },
     }
+
+
+def _tail_over_normal(rows: pd.DataFrame) -> Interval:
+    """Standard deviations from the mean to the tail, over those of a normal distribution."""
+    tails = rows.groupby("seed")["norm"].apply(_tail)
+    return ratio_interval(tails, np.full(len(tails), NORMAL_TAIL), paired=True)
+
+
+def _tail(norms: "pd.Series[float]") -> float:
+    largest = norms.nlargest(max(1, round(TAIL * len(norms))))
+    return float((largest.mean() - norms.mean()) / norms.std())
 
 
 def _correlation(data: pd.DataFrame) -> float:

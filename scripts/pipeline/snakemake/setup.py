@@ -157,10 +157,6 @@ class WorkflowSetup(Jobs):
             room = self.config.rooms[name]
             source = self.config.papers[room.paper].source
             found.append({"module": room.drawing, "figure": name, "source": source})
-        for paper, about in self.config.papers.items():
-            if (self.scripts / "papers" / paper / "claims.py").exists():
-                module = f"papers.{paper}.claims"
-                found.append({"module": module, "figure": "", "source": about.source})
         return found
 
     def claim_sources(self, table: str) -> str:
