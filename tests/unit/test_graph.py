@@ -872,3 +872,19 @@ def test_an_index_by_a_mask_is_refused_with_the_way_out_that_works():
     weight = model.layer.weight.detach().double()
     chosen, all_of_them = (torch.linalg.matrix_norm(w, 2).item() for w in (weight[[0, 2]], weight))
     assert chosen <= upper_bound(model, (4,)).value <= all_of_them * (1 + 1e-6)
+
+
+def test_values_in_double_precision_are_those_of_the_same_function():
+    """No option of an operator that depends on the dtype, or names one, changes with it."""
+    x = torch.tensor([[1e-6, 2e-6, -3e-6]], dtype=torch.float64)
+    normed, _ = export(nn.RMSNorm(3), (3,), OPERATORS.__contains__, MODULES)
+    step = torch.finfo(torch.float32).eps
+    exact = x / (x.square().mean() + step).sqrt()
+    torch.testing.assert_close(normed.run(x, wide=True)[normed.outputs[0]], exact, rtol=1e-12, atol=0)
+
+    def summed(m, x):
+        return x.sum(1, dtype=torch.bfloat16, keepdim=True)
+
+    thirds = torch.full((1, 3), 1 / 3, dtype=torch.float64)
+    graph, _ = export(Function(summed), (3,), OPERATORS.__contains__, MODULES)
+    assert graph.run(thirds, wide=True)[graph.outputs[0]].item() == pytest.approx(1, rel=1e-15)

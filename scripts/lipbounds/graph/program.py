@@ -41,12 +41,15 @@ class Node:
     def run(self, values: Mapping["Node", Tensor], *, wide: bool = False) -> Tensor:
         """The result for ``values`` of its inputs; with ``wide`` all in float64.
 
-        A conversion from one floating type to another is then left out, since it only rounds.
+        A conversion from one floating type to another is then left out, since it only rounds, and an
+        option of an operator to sum or return another type is one to do it in float64.
         """
         assert self.call is not None
 
         def value(leaf: Any) -> Any:
             found = values[leaf] if isinstance(leaf, Node) else leaf
+            if wide and isinstance(found, torch.dtype) and found.is_floating_point:
+                return torch.float64
             if not (wide and isinstance(found, Tensor)):
                 return found
             if found.is_complex():

@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from lipbounds.graph import Node
 from lipbounds.maps import Scaling, certified
 from lipbounds.operators.table import Affine, Behaviour, LayerConstant, Range, operators, weight_of
@@ -78,12 +76,9 @@ def _rms_norm(
     node: Node,
     input: Node,
     normalized_shape: Sequence[int],
-    weight: Any = None,
-    eps: float | None = None,
+    weight: Any,
+    eps: float,
 ) -> Behaviour:
-    if eps is None:  # the smallest step of the input's dtype, of float32 for shorter ones
-        wide = input.dtype == torch.float64
-        eps = torch.finfo(torch.float64 if wide else torch.float32).eps
     count = math.prod(normalized_shape)
     return _normalised(q, node, input, weight, None, eps, count, tokens=len(normalized_shape) == 1)
 
