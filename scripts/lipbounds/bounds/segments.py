@@ -230,7 +230,7 @@ def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) ->
     maps = [_with_moduli(step.map) if moduli else step.map for step in steps]
     columns = math.prod(shape)
     count = max(1, _AT_ONCE // max([columns, *(math.prod(step.shape) for step in steps)]))
-    images = []
+    matrix: Tensor | None = None
     for start in range(0, columns, count):
         batch = torch.zeros(min(count, columns - start), columns, dtype=torch.float64)
         batch.diagonal(start).fill_(1)
@@ -239,8 +239,12 @@ def _matrix(steps: tuple[Step, ...], shape: tuple[int, ...], *, moduli: bool) ->
             image = apply(map_, batch)
             assert image is not None  # parts_of takes maps that are known as functions only
             batch = image
-        images.append(batch.reshape(len(batch), -1))
-    return torch.cat(images).T.contiguous()
+        rows = batch.reshape(len(batch), -1)
+        if matrix is None:
+            matrix = rows.new_empty(rows.shape[1], columns)
+        matrix[:, start : start + count] = rows.T  # a copy, so that no image stays in memory
+    assert matrix is not None
+    return matrix
 
 
 def _with_moduli(map_: LinearMap) -> LinearMap:
