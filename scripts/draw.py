@@ -5,10 +5,10 @@ import importlib
 import json
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from pipeline.figures.looks import save, use_style
+from pipeline.figures.tables import read_tables
 from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.sidecar import write_sidecar
@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
         context = json.loads(arguments.context)
         facts = json.loads(arguments.facts.read_bytes())
         use_style(arguments.style)
-        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        tables = read_tables(arguments.table)
         figure = module.draw(tables, facts, context)
         if not isinstance(figure, Figure):
             raise CommandError(

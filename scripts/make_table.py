@@ -5,8 +5,7 @@ import importlib
 import json
 from pathlib import Path
 
-import pandas as pd
-
+from pipeline.figures.tables import read_tables
 from pipeline.jobs.command import Command, run
 from pipeline.jobs.resume import only_writer
 from pipeline.pages.markdown import markdown
@@ -23,7 +22,7 @@ def main(arguments: argparse.Namespace) -> None:
         module = importlib.import_module(arguments.module)
         context = json.loads(arguments.context)
         facts = json.loads(arguments.facts.read_bytes())
-        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        tables = read_tables(arguments.table)
         found = module.rows(tables, facts, context)
         about = f"{context['paper']}. Scale: {context['scale']}."
         text = [context["caption"].strip(), "", about, "", markdown(found), ""]

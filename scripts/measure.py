@@ -5,8 +5,7 @@ import importlib
 import json
 from pathlib import Path
 
-import pandas as pd
-
+from pipeline.figures.tables import read_tables
 from pipeline.jobs.command import Command, CommandError, run
 from pipeline.jobs.resume import only_writer
 from pipeline.provenance.files import write_json
@@ -16,7 +15,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Call ``measure`` of the room's module on its tidy tables, and write what it returns."""
     with only_writer(arguments.facts):
         module = importlib.import_module(arguments.module)
-        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        tables = read_tables(arguments.table)
         facts = module.measure(tables, json.loads(arguments.context))
         try:
             write_json(arguments.facts, facts)

@@ -5,10 +5,9 @@ import importlib
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from pipeline.claims.claim import claims_in
 from pipeline.claims.simulated import simulate, write_simulated
+from pipeline.figures.tables import read_tables
 from pipeline.jobs.command import Command, run
 from pipeline.jobs.resume import only_writer
 
@@ -17,7 +16,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Call ``measure`` of the room's module on tables like its own."""
     with only_writer(arguments.simulated):
         module = importlib.import_module(arguments.module)
-        tables = {path.stem: pd.read_csv(path) for path in arguments.table}
+        tables = read_tables(arguments.table)
         context = json.loads(arguments.context)
         found = simulate(
             lambda drawn: module.measure(drawn, context),

@@ -27,6 +27,11 @@ def main(arguments: argparse.Namespace) -> None:
         if not isinstance(table, pd.DataFrame):
             kind = type(table).__name__
             raise CommandError(f"study() of {arguments.module} returned {kind}; return a DataFrame")
+        if table.empty:
+            raise CommandError(
+                f"{arguments.module} has nothing to measure: none of its nets has reached a stop; "
+                "lower learning_rate where they diverged"
+            )
         write_text(arguments.table, table.to_csv(index=False, lineterminator="\n"))
 
 

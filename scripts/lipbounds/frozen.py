@@ -15,9 +15,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree
 
+from lipbounds.threads import Everywhere
 from lipbounds.twin import twin
 
 _HALF = (torch.float16, torch.bfloat16)
+
+_PLAIN_ATTENTION = Everywhere(lambda: sdpa_kernel(SDPBackend.MATH))
+"""Which kernels of attention there are is one setting of torch for all threads."""
 
 _LAYOUT_TOLERANCE = 1e-3
 """Relative difference of outputs between two layouts of memory, above what rounding does."""
@@ -86,7 +90,7 @@ class Frozen:
             stack.enter_context(torch.inference_mode(False))
             if torch.is_autocast_enabled(device.type):
                 stack.enter_context(torch.autocast(device.type, enabled=False))
-            stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            stack.enter_context(_PLAIN_ATTENTION)
             if device.type == "cuda":
                 # cuDNN has no backward of recurrent nets in eval mode
                 flags = torch.backends.cudnn.flags(enabled=not self._recurrent, allow_tf32=False)

@@ -15,6 +15,7 @@ from tests.dag.test_dag import build
 
 from pipeline.provenance.fingerprint import forget
 from pipeline.snakemake.private import METADATA
+from pipeline.snakemake.run_lock import holding
 
 STAND_IN = """\
 # writes every missing file that it is given a path of
@@ -99,6 +100,22 @@ def test_a_file_that_is_back_is_no_reason_any_more(copy, monkeypatch):
     assert ("train", "80") in due(copy, monkeypatch)
     aside.rename(path)
     assert due(copy, monkeypatch) == []
+
+
+def test_a_plan_beside_a_call_leaves_its_records_alone(copy, monkeypatch):
+    """The call may be making the file that is away, and write the same record."""
+    remove(copy, f"{RUN}/checkpoints.safetensors")
+
+    def records():
+        found = (path for path in (copy.folder / METADATA).rglob("*") if path.is_file())
+        return {path: path.read_bytes() for path in found}
+
+    before = records()
+    with holding(copy.folder):
+        due(copy, monkeypatch)
+    assert records() == before
+    assert ("train", "80") in due(copy, monkeypatch)
+    assert records() != before
 
 
 @pytest.mark.parametrize(

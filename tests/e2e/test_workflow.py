@@ -331,6 +331,7 @@ def test_a_stopped_orphan_does_not_block_the_next_call(longer, tmp_path):
 def test_two_calls_in_one_folder_are_refused(longer):
     process = start_until_saved(longer)
     try:
+        longer.snakemake("--unlock", *RUN[1:])
         second = longer.snakemake(*RUN, check=False)
         assert second.returncode != 0
         assert f"another snakemake is running in {longer.folder}" in second.stdout

@@ -71,7 +71,7 @@ def half(path: Path, other: Path) -> None:
 
 def half_of_the_lines(path: Path, other: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[: len(lines) // 2 + 1]))
+    path.write_bytes(b"".join(lines[: len(lines) // 2]))
 
 
 def bit(path: Path, other: Path) -> None:

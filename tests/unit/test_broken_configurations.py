@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from tests.conftest import ROOT
 from tests.fuzz.configurations import SETUPS, TEXTS, Rooms, outcomes
@@ -185,6 +186,14 @@ def test_files_are_read_before_snakemake_does(tmp_path):
     settings.config = {"overrides": {"toy.smoke.steps": 1, "toy": {"smoke": {"steps": 2}}}}
     with pytest.raises(WorkflowError, match=r"toy\.smoke\.steps: is stated twice"):
         check_files(workflow, str(ROOT / "config.yaml"), ROOT)
+
+
+def test_a_broken_file_of_the_command_line_is_refused_by_snakemake(tmp_path):
+    """Which reads it before this project runs."""
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("scale: smoke\n\tb: [1\n")
+    with pytest.raises(WorkflowError, match="Config file is not valid JSON or YAML"):
+        load_configfile(mine)
 
 
 def test_a_folder_with_braces_is_refused(tmp_path):

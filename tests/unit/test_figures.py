@@ -11,7 +11,8 @@ from matplotlib.colors import to_rgb
 
 from pipeline.figures import looks as figures
 from pipeline.figures.perturbed import share_scale
-from pipeline.figures.width import double_descent_facts, draw_double_descent
+from pipeline.figures.tables import read_tables
+from pipeline.figures.width import double_descent_facts, draw_double_descent, prepared
 
 STYLE = Path(__file__).parents[2] / "scripts" / "style.mplstyle"
 CONTEXT = {
@@ -172,6 +173,26 @@ def test_diverged_seeds_are_shown_and_left_out_of_the_mean():
 def test_widths_where_all_seeds_diverged_draw(widths):
     lost = {(width, seed) for width in widths for seed in range(3)}
     draw_double_descent(table(diverged=lost), CONTEXT).canvas.draw()
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_constant_nets_are_told_and_have_no_bounds(tmp_path, caplog, share):
+    given = table().assign(log10_c_upper=9.0)
+    given.loc[given.index < share * len(given), ["c_lower", "c_avg"]] = 0.0
+    given.to_csv(tmp_path / "sweep.csv", index=False)
+    data = read_tables([tmp_path / "sweep.csv"])["sweep"]
+    assert f"sweep.csv: {math.ceil(share * 15)} of 15 rows are of nets that are constant" in caplog.text
+    assert "lower learning_rate" in caplog.text
+    assert data["test_loss"].notna().all()
+    left = prepared(data)
+    assert (left["c_lower"].dropna() > 0).all()
+    assert left["c_upper"].isna().sum() == left["c_avg"].isna().sum() == math.ceil(share * 15)
+    facts = double_descent_facts(left, 80)
+    assert ("c_lower" in facts) is (share < 1)
+    figure = draw_double_descent(left, CONTEXT)
+    figure.canvas.draw()
+    low, high = figure.axes[0].get_xlim()
+    assert low < 16 < 512 < high
 
 
 def test_threshold_is_drawn_in_every_panel():

@@ -1,3 +1,4 @@
+import json
 import signal
 import socket
 import subprocess
@@ -5,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from pipeline.jobs import resume
@@ -40,6 +42,20 @@ def test_orphan_is_asked_to_save_and_stop(tmp_path, caplog):
             assert (tmp_path / "saved").exists()
         assert orphan.wait(5) == 0
     assert f"process {orphan.pid}" in caplog.text
+
+
+@pytest.mark.skipif(not psutil.LINUX, reason="the kernel has another clock for processes")
+def test_orphan_is_known_where_the_clock_was_set_back(tmp_path, monkeypatch):
+    command = [sys.executable, "-c", ORPHAN, str(SCRIPTS), str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as orphan:
+        try:
+            assert orphan.stdout.readline() == "working\n"
+            owner = json.loads((tmp_path / ".lock").read_text())
+            before = psutil.boot_time()
+            monkeypatch.setattr(psutil._pslinux, "boot_time", lambda: before - 3600)
+            assert resume._process_of(owner).pid == orphan.pid
+        finally:
+            orphan.terminate()
 
 
 @pytest.mark.parametrize("deaf", [False, True])

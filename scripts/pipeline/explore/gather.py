@@ -20,6 +20,7 @@ from pipeline.explore.drawn import notes, panels
 from pipeline.explore.labels import plain
 from pipeline.explore.page import Shown
 from pipeline.explore.runs import as_page_table
+from pipeline.figures.tables import read_tables
 from pipeline.jobs.command import CommandError
 
 _DOTS = 140
@@ -34,7 +35,7 @@ def gather(about: Mapping[str, Any], claims: pd.DataFrame) -> Shown:
     be drawn from its files.
     """
     context = json.loads(about["context"])
-    tables = {Path(path).stem: pd.read_csv(path) for path in about["tables"]}
+    tables = read_tables(map(Path, about["tables"]))
     facts = json.loads(Path(about["facts"]).read_bytes())
     try:
         figure = importlib.import_module(about["module"]).draw(tables, facts, context)

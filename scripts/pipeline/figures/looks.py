@@ -151,7 +151,8 @@ def draw_threshold(axes: Axes, width: float) -> None:
 
 
 def width_axis(axes: Axes, widths: Sequence[int]) -> None:
-    """Logarithmic axis with ticks at the powers of two among ``widths``."""
+    """Logarithmic axis with ticks at the powers of two among ``widths``, all of which lie on it."""
+    axes.update_datalim([(width, 0) for width in widths], updatey=False)
     axes.set_xscale("log", base=2)
     powers = [w for w in sorted(widths) if w & (w - 1) == 0] or sorted(widths)
     axes.set_xticks(powers[:: max(1, -(-len(powers) // 8))])

@@ -117,8 +117,12 @@ def _read_owner(lock: Path) -> dict[str, Any] | None:
 
 
 def _identity(pid: int) -> dict[str, Any]:
-    """A process id with the start time that tells it from a later process of the same number."""
-    return {"pid": pid, "started": psutil.Process(pid).create_time()}
+    """A process id with the start time that tells it from a later process of the same number.
+
+    Linux counts it from the boot, so that it stays the same when the clock is set.
+    """
+    started = psutil.Process(pid).create_time()
+    return {"pid": pid, "started": round(started - psutil.boot_time(), 2) if psutil.LINUX else started}
 
 
 def _ask_to_stop(owner: Mapping[str, Any]) -> None:

@@ -28,4 +28,4 @@ def norms_at_points(
                 norm, loss, hit = row
                 yield {"points": part, "point": point, "norm": norm, "loss": loss, "correct": hit}
 
-    return rows_of_nets(runs, measure)
+    return rows_of_nets(runs, arrays, measure)

@@ -28,6 +28,16 @@ def remove_stale_locks(folder: Path) -> None:
         file.close()
 
 
+def is_occupied(folder: Path) -> bool:
+    """Whether a call is running in ``folder``."""
+    if not _path(folder).exists():
+        return False
+    file = _lock(folder)
+    if file is not None:
+        file.close()
+    return file is None
+
+
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
     """Keep snakemake out of ``folder`` meanwhile. Raises ``WorkflowError`` if one is running."""
@@ -59,9 +69,13 @@ def occupied(folder: Path) -> str:
     )
 
 
+def _path(folder: Path) -> Path:
+    return folder / ".snakemake" / "running.lock"
+
+
 def _lock(folder: Path) -> IO[str] | None:
     """The open lock file, or None if another process holds it."""
-    path = folder / ".snakemake" / "running.lock"
+    path = _path(folder)
     path.parent.mkdir(exist_ok=True)
     file = path.open("a")
     try:

@@ -17,7 +17,7 @@ from pipeline.config.yaml_files import check_size, check_stated_once, read_mappi
 from pipeline.downloads.records import forget_lost_files
 from pipeline.snakemake.messages import note_interruption, shape_messages, shape_mistakes
 from pipeline.snakemake.private import plan_fast, strike_missing_files
-from pipeline.snakemake.run_lock import remove_stale_locks
+from pipeline.snakemake.run_lock import is_occupied, remove_stale_locks
 from pipeline.snakemake.setup import WorkflowSetup
 
 
@@ -92,9 +92,10 @@ def prepare_workflow(workflow: Any, raw_config: Mapping[str, Any], base: Path) -
     plan_fast()
     if workflow.is_main_process:
         _check_data_root(config.top.data_root, Sources(workflow))
-        forget_lost_files(Path.cwd())
-        remove_stale_locks(Path.cwd())
-        strike_missing_files(Path.cwd())
+        if not is_occupied(Path.cwd()):  # or else the records are those of a call that is at work
+            forget_lost_files(Path.cwd())
+            remove_stale_locks(Path.cwd())
+            strike_missing_files(Path.cwd())
         shape_messages(setup)
         note_interruption()
         _have_python_found()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from papers.khromov_singh_2024.fcn_images import figure as room
+from pipeline.figures.tables import without_constant_nets
 from tests.papers import width_tables as given
 
 ON = {"fcn_cifar10": room.on_cifar10, "fcn_mnist": room.on_mnist}
@@ -26,7 +27,8 @@ def findings(**changed):
 def dead_at(table, width, seed):
     """The table with one net whose hidden neurons are all dead."""
     dead = (table["width"] == width) & (table["seed"] == seed)
-    return table.assign(c_lower=table["c_lower"].mask(dead, 0), c_avg=table["c_avg"].mask(dead, 0))
+    zeros = {name: table[name].mask(dead, 0) for name in ("c_lower", "c_avg")}
+    return without_constant_nets(table.assign(**zeros), "fcn_cifar10")
 
 
 def test_each_data_set_has_its_own_verdict():

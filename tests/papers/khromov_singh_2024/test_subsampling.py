@@ -1,3 +1,4 @@
+import re
 from itertools import combinations
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 from papers.khromov_singh_2024.subsampling import figure, study
 from pipeline.figures.methods import REFERENCE
+from pipeline.jobs.command import CommandError
 from tests.papers.helpers import job_context, judged, measured_and_drawn
 from tests.papers.trained_nets import (
     NAME,
@@ -63,6 +65,28 @@ def test_rows_say_what_all_points_have(tmp_path):
     assert abs(drawn.loc[10, "mean"] - own.loc[10, "mean"]) < 5 * own.loc[10, "std"] / 20**0.5
     assert set(only(table, points="fresh")["size"]) == {10, 30, 35, 70}
     assert set(only(table, way="tail")["size"]) == {10, 30, 35, 70}
+
+
+@pytest.mark.usefixtures("single_threaded")
+@pytest.mark.parametrize("dead", [{0}, {0, 1}])
+def test_constant_nets_have_no_rows(tmp_path, monkeypatch, caplog, dead):
+    """Seed 2 has diverged."""
+
+    def some_dead(seed, epoch, width):
+        model = net(seed, epoch, width)
+        if seed in dead:
+            model.load_state_dict({name: 0 * weight for name, weight in model.state_dict().items()})
+        return model
+
+    monkeypatch.setattr("tests.papers.trained_nets.net", some_dead)
+    settings = study.Settings(widths=(5,), sizes=(10,), draws=2, fresh_points=30, tail=0.5, seed=0)
+    run = made_up_run(tmp_path / "run")
+    if dead == {0}:
+        assert set(study.study(settings, made_up_arrays(), [run])["seed"]) == {1}
+        assert re.search("1 of 2 nets in .*run are constant", caplog.text)
+    else:
+        with pytest.raises(CommandError, match=r"no net in .*run can be measured.* lower learning_rate"):
+            study.study(settings, made_up_arrays(), [run])
 
 
 # ---------------------------------------------------------------- figure

@@ -52,7 +52,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
         for method in ("seqlip", *(["lipsdp_descent"] if run.width in settings.descent_widths else [])):
             yield error | measured(method, chain)
 
-    return rows_of_nets(chosen, measure)
+    return rows_of_nets(chosen, arrays, measure)
 
 
 def _searched(settings: Settings, run: Run, net: Checkpoint, x: Tensor) -> OperatorNorm:

@@ -57,7 +57,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
         if len(layers) == 2 and run.width <= min(settings.exact_width, x.shape[1]):
             yield timed("exact", lambda: _exact(layers, found["value"])) | {"kind": "exact"}
 
-    return rows_of_nets(runs, measure)
+    return rows_of_nets(runs, arrays, measure)
 
 
 def _methods(settings: Settings, width: int) -> list[str]:

@@ -61,7 +61,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
                     row = bounds_at(run, net, points, found)
                     yield {"points": part, "radius": radius, "steps": count} | row
 
-    return rows_of_nets(runs, measure)
+    return rows_of_nets(runs, arrays, measure)
 
 
 def _lengths(settings: Settings, radius: float, steps: int) -> Callable[[int], float]:

@@ -78,7 +78,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
                         about = {"radius": radius, "steps": steps, "projection": name}
                         yield {"points": part} | about | _at(run, net, points, found)
 
-    return rows_of_nets(runs, measure)
+    return rows_of_nets(runs, arrays, measure)
 
 
 def _moved(

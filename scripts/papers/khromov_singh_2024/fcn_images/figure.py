@@ -41,7 +41,7 @@ def measure(tables: Tables, context: Context) -> Facts:
 
 def _facts(table: pd.DataFrame, threshold: float) -> Facts:
     data = prepared(table)
-    constant = data[data["c_lower"] == 0].groupby("width").size()
+    constant = data[_is_constant(data)].groupby("width").size()
     return double_descent_facts(_that_vary(data), threshold) | {
         "constant_nets": {str(width): int(count) for width, count in constant.items()}
     }
@@ -49,7 +49,12 @@ def _facts(table: pd.DataFrame, threshold: float) -> Facts:
 
 def _that_vary(data: pd.DataFrame) -> pd.DataFrame:
     """Without nets that are constant near all points, as all of their hidden neurons are dead."""
-    return data[data["c_lower"] != 0]
+    return data[~_is_constant(data)]
+
+
+def _is_constant(data: pd.DataFrame) -> "pd.Series[bool]":
+    """Which nets have no bounds though they have not diverged."""
+    return data["c_lower"].isna() & (data["stop_reason"] != "diverged")
 
 
 def draw(tables: Tables, facts: Facts, context: Context) -> Figure:

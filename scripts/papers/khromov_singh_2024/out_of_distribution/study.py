@@ -52,4 +52,4 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
                     "error": result.error,
                 }
 
-    return rows_of_nets(runs, measure)
+    return rows_of_nets(runs, arrays, measure)

@@ -78,7 +78,7 @@ def study(settings: Settings, arrays: Arrays, runs: list[Run]) -> pd.DataFrame:
             expected = mean_maximum(*tail, settings.tail, size)
             yield _row("train", "tail", size, None, expected, float("nan"), trained[-1])
 
-    return rows_of_nets(runs, measure).astype({"draws": "Int64"})
+    return rows_of_nets(runs, arrays, measure).astype({"draws": "Int64"})
 
 
 def _row(
