@@ -80,21 +80,28 @@ def _cuda_devices(model: nn.Module) -> list[torch.device]:
 
 Store = dict[str, Any]
 
-_States = list[tuple[nn.Module, dict[str, Any], list[tuple[Store, str, Tensor, Tensor]]]]
-"""Modules, their attributes, and their parameters and buffers with copies of the values."""
+_States = list[tuple[nn.Module, set[str], dict[str, Any], list[tuple[Store, str, Tensor, Tensor]]]]
+"""Modules, the names of their attributes, plain attributes with copies of lists, and their parameters
+and buffers with copies of the values."""
 
 
 def _states(model: nn.Module) -> _States:
-    return [(module, _plain(module), _tensors(module)) for module in _python_modules(model)]
+    modules = _python_modules(model)
+    return [(module, set(vars(module)), _plain(module), _tensors(module)) for module in modules]
 
 
 def _python_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if not isinstance(module, torch.jit.ScriptModule)]
 
 
-def _plain(module: nn.Module) -> dict[str, Any]:
-    kinds = bool, int, float, str, list, deque, Tensor
-    return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
+def _plain(module: nn.Module) -> dict[str, tuple[Any, Any]]:
+    """Attributes that calls may exchange, and what is in them if it is a list."""
+    kinds = type(None), bool, int, float, str, list, deque, Tensor
+    return {
+        name: (value, list(value) if isinstance(value, list | deque) else None)
+        for name, value in vars(module).items()
+        if isinstance(value, kinds)
+    }
 
 
 def _tensors(module: nn.Module) -> list[tuple[Store, str, Tensor, Tensor]]:
@@ -107,8 +114,14 @@ def _tensors(module: nn.Module) -> list[tuple[Store, str, Tensor, Tensor]]:
 
 
 def _restore(states: _States) -> None:
-    for module, attributes, tensors in states:
-        vars(module).update(attributes)
+    for module, names, attributes, tensors in states:
+        for name in set(vars(module)) - names:
+            vars(module).pop(name)
+        for name, (value, items) in attributes.items():
+            vars(module)[name] = value
+            if items is not None and list(map(id, value)) != list(map(id, items)):
+                value.clear()
+                value.extend(items)
         for store, name, tensor, values in tensors:
             store[name] = tensor
             if not torch.equal(tensor, values):

@@ -92,6 +92,33 @@ def hooked():
     return model
 
 
+def wrapped(**state):
+    """A forward set on the model that calls the model's own, which keeps its input."""
+    model = net(remember, **state)
+    own = model.forward
+    model.forward = lambda x: own(0.5 * x)
+    return model
+
+
+def remember(s, x):
+    before = x if getattr(s, "last", None) is None else s.last
+    s.last = x.detach().clone()
+    if hasattr(s, "seen"):
+        s.seen.append(s.last)
+    return x + 3 * before
+
+
+@pytest.mark.parametrize("state", [{}, {"last": None}, {"seen": []}], ids=["new", "none", "list"])
+def test_what_a_wrapped_model_keeps_is_refused_and_forgotten(state):
+    model = wrapped(**state)
+    names = set(vars(model))
+    with pytest.raises(ValueError, match="keeps a state"):
+        upper_bound(model, (4,))
+    assert set(vars(model)) == names
+    assert getattr(model, "last", None) is None
+    assert getattr(model, "seen", []) == []
+
+
 def drawing(s, x):
     torch.rand(3), random.random(), np.random.rand()
     return 2 * x

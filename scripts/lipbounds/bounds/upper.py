@@ -107,6 +107,7 @@ def upper_bound(
         raise ValueError(f"radius must be positive, not {radius!r}")
     with undisturbed(model):
         graph, _kept = _graph(model, tuple(input_shape))
+    with undisturbed(model):  # by the export, which may leave tensors without values in the model
         tighten = Tightening(METHODS[method], _budget(method, budget)) if METHODS[method] else None
         analysis = Analysis(graph, ord, radius, grid, tighten, gaps)
         check(graph, model)
