@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cache
+from functools import cache, reduce
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -27,6 +27,12 @@ MOST = 1e15
 """Slopes, and values, above this are taken for unbounded: on all floats those of x**2 end at 7e38."""
 
 _MOST_CELLS = 1 << 16
+_MOST_UNBOUNDED = 1 << 13
+"""Cells after which a slope that is not yet bounded is taken for unbounded."""
+
+_MOST_DIGITS = 1 << 14
+"""Binary digits of exact values, which squares double."""
+
 _MOST_ROUNDS = 70
 
 
@@ -58,10 +64,18 @@ class Found:
 
 
 class Piece(NamedTuple):
-    """On each cell what ``value`` lies in, and the slopes of all secants there."""
+    """On each cell what ``value`` lies in, and the slopes of all secants there.
+
+    Where both are the whole line there may be no value, as of the root of a negative number.
+    """
 
     value: Interval
     slope: Interval
+
+    def unknown_where(self, condition: Tensor) -> "Piece":
+        """Nothing is known where the condition holds."""
+        line = Interval.line(self.value.low)
+        return Piece(*(line.where(condition, interval) for interval in self))
 
 
 @cache
@@ -89,15 +103,19 @@ def _first_cells(curve: Curve, low: float, high: float) -> Tensor:
     known = {0.0, *constants, *(-c for c in constants)}
     powers = {2.0**k for k in range(-8, 1024)}
     inner = {x for x in known | powers | {-p for p in powers} if low < x < high}
-    return torch.tensor(sorted({low, high, *inner}), dtype=torch.float64)
+    return torch.tensor([low, *sorted(inner), high], dtype=torch.float64)
 
 
 def _refined(curve: Curve, low: Tensor, high: Tensor) -> tuple[Interval, Piece]:
-    """All cells in the end, and what encloses the function there."""
+    """All cells in the end, and what encloses the function there.
+
+    Where no bound comes of it, they are cut further only to decide comparisons.
+    """
     done: list[tuple[Interval, Piece]] = []
     reached_low, reached_high, count = math.inf, -math.inf, 0
     for number in range(_MOST_ROUNDS):
-        piece = enclosure(curve, Interval(low, high))[-1]
+        pieces = enclosure(curve, Interval(low, high))
+        piece = pieces[-1]
         middle = low / 2 + high / 2
         at_middle = enclosure(curve, Interval(middle, middle))[-1].slope
         certain = at_middle.low.isfinite() & at_middle.high.isfinite()
@@ -106,9 +124,12 @@ def _refined(curve: Curve, low: Tensor, high: Tensor) -> tuple[Interval, Piece]:
             reached_high = max(reached_high, at_middle.low[certain].max().item())
         spare = TOLERANCE * max(abs(reached_low), abs(reached_high)) if reached_high > -math.inf else 0.0
         wide = (piece.slope.high > reached_high + spare) | (piece.slope.low < reached_low - spare)
+        if not certain.all() or max(abs(reached_low), abs(reached_high)) > MOST:
+            wide = _undecided(curve, pieces)
         wide &= (low < middle) & (middle < high)
         count += len(low)
-        if not wide.any() or number == _MOST_ROUNDS - 1 or count > _MOST_CELLS:
+        most = _MOST_CELLS if piece.slope.magnitude().high.max() <= MOST else _MOST_UNBOUNDED
+        if not wide.any() or number == _MOST_ROUNDS - 1 or count > most:
             done.append((Interval(low, high), piece))
             break
         done.append((_those(Interval(low, high), ~wide), Piece(*(_those(i, ~wide) for i in piece))))
@@ -116,6 +137,15 @@ def _refined(curve: Curve, low: Tensor, high: Tensor) -> tuple[Interval, Piece]:
         low, high = torch.cat([low, middle]), torch.cat([middle, high])
     cells = _joined([cell for cell, _ in done])
     return cells, Piece(*(_joined([piece[i] for _, piece in done]) for i in range(2)))
+
+
+def _undecided(curve: Curve, pieces: list[Piece]) -> Tensor:
+    """Cells in which comparisons may have both results."""
+    unknown = torch.zeros_like(pieces[0].value.low, dtype=torch.bool)
+    for step, piece in zip(curve, pieces, strict=True):
+        if step.name in COMPARISONS:
+            unknown |= piece.value.low != piece.value.high
+    return unknown
 
 
 def _those(interval: Interval, chosen: Tensor) -> Interval:
@@ -138,14 +168,21 @@ def enclosure(curve: Curve, cells: Interval) -> list[Piece]:
             found.append(Piece(cells, Interval.point(1.0, cells.low)))
         elif step.name == "constant":
             found.append(Piece(*(Interval.point(c, cells.low) for c in (step.value, 0.0))))
-        elif step.name == "power":
-            found.append(_power(of[0], step.value))
-        elif step.name in SMOOTH:
-            value, slope = SMOOTH[step.name].enclosed(of[0].value)
-            found.append(Piece(value, slope * of[0].slope))
-        else:
+        elif step.name in _CHOOSING:
             found.append(_OPERATIONS[step.name](*of))
+        else:
+            nowhere = reduce(torch.logical_or, [a.value.is_line() & a.slope.is_line() for a in of])
+            found.append(_operated(step, of).unknown_where(nowhere))
     return found
+
+
+def _operated(step: Step, of: list[Piece]) -> Piece:
+    if step.name == "power":
+        return _power(of[0], step.value)
+    if step.name in SMOOTH:
+        value, slope = SMOOTH[step.name].enclosed(of[0].value)
+        return Piece(value, slope * of[0].slope)
+    return _OPERATIONS[step.name](*of)
 
 
 def _add(a: Piece, b: Piece) -> Piece:
@@ -198,9 +235,10 @@ def _signs(a: Piece, b: Piece) -> tuple[Tensor, Tensor, Tensor]:
     difference = _add(a, _negate(b))
     value, slope = difference
     strict = (slope.low > 0) | (slope.high < 0)
-    positive = (value.low > 0) | ((value.low == 0) & strict)
-    negative = (value.high < 0) | ((value.high == 0) & strict)
-    return positive, negative, (value.low == 0) & (value.high == 0)
+    zero = (value.low == 0) & (value.high == 0)
+    positive = (value.low > 0) | ((value.low == 0) & strict & ~zero)
+    negative = (value.high < 0) | ((value.high == 0) & strict & ~zero)
+    return positive, negative, zero
 
 
 def _greater(a: Piece, b: Piece) -> Piece:
@@ -247,6 +285,9 @@ _OPERATIONS: Mapping[str, Callable[..., Piece]] = {
 COMPARISONS = ("greater", "at_least", "equal")
 """Steps that choose."""
 
+_CHOOSING = (*COMPARISONS, "where")
+"""Steps that have a value where not all that they take has one."""
+
 
 def _power(a: Piece, exponent: float) -> Piece:
     """u ** exponent; of negative numbers whole powers only."""
@@ -262,9 +303,8 @@ def _raised(u: Interval, exponent: float) -> Interval:
         return _raised(u, -exponent).inverse()
     if exponent % 2 == 0:
         u = u.magnitude()
-    whole = exponent == int(exponent)
-    raised = u.increasing(lambda x: x.pow(exponent))
-    return raised if whole and exponent % 2 else raised.within(0.0, math.inf)
+    odd = exponent % 2 == 1
+    return u.increasing(lambda x: x.pow(exponent), -math.inf if odd else 0.0)
 
 
 # Smooth functions
@@ -287,9 +327,9 @@ class Smooth:
 
     def enclosed(self, u: Interval) -> tuple[Interval, Interval]:
         """Values and slopes for arguments in ``u``."""
-        value = u.increasing(self.function)
+        value = u.increasing(self.function, self.low, self.high)
         spare = self.spare * (u.high >= 20)
-        return Interval(value.low - spare, value.high + spare).within(self.low, self.high), self.slope(u)
+        return Interval(value.low - spare, value.high + spare), self.slope(u)
 
 
 def _bell(function: Callable[[Tensor], Tensor]) -> Callable[[Interval], Interval]:
@@ -312,11 +352,11 @@ def _sigmoid_slope(t: Tensor) -> Tensor:
 
 
 def _exp(u: Interval) -> Interval:
-    return _falling(u.increasing(torch.exp).within(0.0, math.inf), (-u.high).clamp_min(0.0))
+    return _falling(u.increasing(torch.exp, 0.0), (-u.high).clamp_min(0.0))
 
 
 def _sigmoid(u: Interval) -> Interval:
-    return _falling(u.increasing(torch.sigmoid).within(0.0, 1.0), (-u.high).clamp_min(0.0))
+    return _falling(u.increasing(torch.sigmoid, 0.0, 1.0), (-u.high).clamp_min(0.0))
 
 
 def _atan_slope(u: Interval) -> Interval:
@@ -363,7 +403,7 @@ def _jump(curve: Curve, cells: Interval) -> float | None:
     cells = _those(cells, order)
     pieces = enclosure(curve, cells)
     decided = torch.stack([pieces[number].value.low for number in chosen])
-    unknown = torch.stack([pieces[n].value.low != pieces[n].value.high for n in chosen]).any(0)
+    unknown = _undecided(curve, pieces)
     if unknown.any():
         return cells.low[unknown][0].item()
     ends = torch.cat([cells.low, cells.high[-1:]])
@@ -411,8 +451,13 @@ def exactly(curve: Curve, x: Fraction, choices: Mapping[int, float]) -> Fraction
         elif step.name == "where":
             found.append(None if of[0] is None else of[1] if of[0] else of[2])
         else:
-            found.append(_exact(step, [v for v in of if v is not None]) if None not in of else None)
+            value = _exact(step, [v for v in of if v is not None]) if None not in of else None
+            found.append(value if value is not None and _is_short(value) else None)
     return found[-1]
+
+
+def _is_short(value: Fraction) -> bool:
+    return max(value.numerator.bit_length(), value.denominator.bit_length()) <= _MOST_DIGITS
 
 
 def _exact(step: Step, of: list[Fraction]) -> Fraction | None:
@@ -420,7 +465,7 @@ def _exact(step: Step, of: list[Fraction]) -> Fraction | None:
         known = SMOOTH[step.name].exact or {}
         return known.get(int(of[0])) if of[0].denominator == 1 else None
     if step.name == "power":
-        whole = step.value == int(step.value) and abs(step.value) <= 64
+        whole = step.value.is_integer() and abs(step.value) <= 64
         return of[0] ** int(step.value) if whole and (of[0] or step.value >= 0) else None
     if step.name == "divide":
         return of[0] / of[1] if of[1] else None

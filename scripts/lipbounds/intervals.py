@@ -4,6 +4,7 @@ Sums and products that are exact are not widened, so that 1 - 1 is 0 and a compa
 Where nothing is known, as of 0 times infinity, an interval is the whole line.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
@@ -11,10 +12,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
-_LIBRARY = 1e-14
-"""Relative error of float64 functions of a library, generously: 45 units in the last place."""
+_LIBRARY = 1e-13
+"""Relative error of float64 functions of a library, and of exp(-x^2) by two of them, generously."""
 
-_TINY = 1e-300
+_TINY = 1e-290
+"""Below this what a product lacks may be no float."""
+
 _SPLIT = 2.0**27 + 1
 
 
@@ -79,11 +82,19 @@ class Interval:
         """Cut off, for values that are known to lie there."""
         return Interval(self.low.clamp(low, high), self.high.clamp(low, high))
 
-    def increasing(self, function: Callable[[Tensor], Tensor]) -> "Interval":
-        """Image under an increasing function of a library; the whole line where it has no value."""
+    def increasing(
+        self, function: Callable[[Tensor], Tensor], least: float = -math.inf, most: float = math.inf
+    ) -> "Interval":
+        """Image under an increasing function of a library, whose values are between ``least`` and
+        ``most``; the whole line where it has no value."""
         low, high = function(self.low), function(self.high)
         spare_low, spare_high = (_LIBRARY * end.abs() + _TINY for end in (low, high))
-        return self._line_where(low.isnan() | high.isnan(), low - spare_low, high + spare_high)
+        image = Interval.of(low - spare_low, high + spare_high).within(least, most)
+        return self._line_where(low.isnan() | high.isnan(), image.low, image.high)
+
+    def is_line(self) -> Tensor:
+        """Where nothing is known."""
+        return (self.low == -torch.inf) & (self.high == torch.inf)
 
     def decreasing(self, function: Callable[[Tensor], Tensor]) -> "Interval":
         """Image under a decreasing function of a library."""

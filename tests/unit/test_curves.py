@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import time
 from fractions import Fraction
 
 import pytest
@@ -132,10 +133,17 @@ def test_curves_have_the_largest_slope_of_dense_differences(name, dtype):
         lambda x: torch.where(x > 20, x, torch.log1p(torch.exp(x))),
         lambda x: x.masked_fill(x < -2, 0.0),
         lambda x: torch.where(x * x > 2, x * x - 2, torch.zeros_like(x)),  # no float is the root of 2
+        lambda x: torch.where(torch.sqrt(x) > -1, x, x + 1),  # not a number is not above -1
+        lambda x: torch.where(torch.tanh(torch.log(x)) < 2, x, x + 1),
+        lambda x: torch.where(torch.tanh(x / x) < 2, x, x + 5),
+        lambda x: x * torch.logical_not(x).float(),
+        lambda x: torch.relu(x) * (2 - ((x > 0) + (x > 0)).float()),  # truths add up to a truth
+        lambda x: x * (~((x > 0) * 2)),  # of a whole number
+        lambda x: x * ((x > 0) * 2**62 * 4).float(),  # past the largest whole number
     ],
 )
 def test_curves_that_may_jump_are_refused(function):
-    with pytest.raises(UnknownLayerError, match="jumps"):
+    with pytest.raises(UnknownLayerError, match="jumps|logical_not"):
         slope_of(function)
 
 
@@ -146,6 +154,49 @@ def test_curves_that_grow_need_a_ball():
     ):
         assert slope_of(function) == math.inf
         assert slope_of(function, radius=3.0) == pytest.approx(largest, rel=2e-3)
+
+
+def test_values_that_are_no_number_have_no_slope():
+    assert slope_of(lambda x: torch.log(x).clamp(1.0, 0.0) * torch.sigmoid(x) + x) == math.inf
+    assert slope_of(lambda x: torch.where(x > 1, torch.log(x), 0 * x)) == pytest.approx(1, rel=1e-3)
+
+
+def test_conversions_that_round_are_not_passed_over():
+    def rounded(m, x):
+        y = (x * m.one).half()
+        return (y * (y > 0)).float()
+
+    found = upper_bound(Function(rounded, one=nn.Parameter(torch.ones(()))), (3,))
+    assert found.value == pytest.approx(1.0)
+    assert not found.certified
+
+
+def test_curves_at_one_point_only():
+    layer = nn.Linear(3, 3)
+    nn.init.zeros_(layer.weight)
+    for function in (lambda x: x * torch.exp(x), lambda x: torch.where(x > 0, x**3, x)):
+        net = Function(lambda m, x, f=function: f(m.layer(x)), layer=layer)
+        assert upper_bound(net, (3,), radius=1.0).value == 0
+
+
+def test_long_curves_are_given_up_in_time():
+    def polynomial(x):
+        y = x
+        for _ in range(24):
+            y = y * x + 1
+        return y
+
+    def squares(x):
+        y = x
+        for _ in range(18):
+            y = y * y - 0.1
+        return torch.where(x > 0.3, y, x)
+
+    started = time.process_time()
+    assert slope_of(polynomial) == math.inf
+    with pytest.raises(UnknownLayerError, match="jumps"):
+        slope_of(squares)
+    assert time.process_time() - started < 20
 
 
 def test_curves_of_one_entry_only():

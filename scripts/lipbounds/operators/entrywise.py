@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from lipbounds.curves import ARGUMENT, COMPARISONS, SMOOTH, Curve, Step, slopes
+from lipbounds.curves import ARGUMENT, COMPARISONS, SMOOTH, Curve, Step, enclosure, slopes
 from lipbounds.graph import Graph, Node
+from lipbounds.intervals import Interval
 from lipbounds.operators.table import OPERATORS, Elementwise, Range, Slopes
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def behaviour(q: "Analysis", found: Entrywise) -> Elementwise:
     result, domain = slopes(found.curve, -end, end), Range()
     if not max(map(abs, result.slopes)) < math.inf:
         domain = q.ranges.of(found.source)
-        result = slopes(found.curve, max(domain.low, -end), min(domain.high, end))
+        result = slopes(found.curve, *(min(max(x, -end), end) for x in (domain.low, domain.high)))
     finite = max(map(abs, result.slopes)) < math.inf
     how = "largest slope" if finite else "unbounded slopes; give a radius"
     bounds = Slopes(*result.slopes, how)
@@ -160,6 +161,8 @@ def _candidates(graph: Graph) -> dict[Node, Entrywise]:
         inputs = list(dict.fromkeys(node.inputs))
         if read is None or not inputs or any(one.shape != node.shape for one in inputs):
             continue
+        if not _reads_as_numbers(node) or _rounds(node):
+            continue
         sources = {found[one].source if one in found else one for one in inputs}
         if len(sources) > 1:  # one of them may be made of another
             sources &= set(inputs)
@@ -169,9 +172,41 @@ def _candidates(graph: Graph) -> dict[Node, Entrywise]:
         if not source.dtype.is_floating_point:
             continue
         curve = _curve(node, read, source, found)
-        if curve is not None:
+        if curve is not None and _fits(node.dtype, curve, _largest(source)):
             found[node] = Entrywise(source, curve)
     return found
+
+
+_LOGICAL = ("logical_and", "logical_or", "logical_not", "bitwise_and", "bitwise_or", "bitwise_not")
+
+
+def _reads_as_numbers(node: Node) -> bool:
+    """Whether truths are what logic takes, and sums and powers are those of numbers, not of truths."""
+    name = node.operator.split(".")[1]
+    types = {one.dtype for one in node.inputs}
+    if name in _LOGICAL:
+        return types == {torch.bool}
+    if node.dtype == torch.bool:
+        return name in ("gt", "ge", "lt", "le", "eq", "ne", "mul", "where", "clone", "alias")
+    return True
+
+
+def _fits(dtype: torch.dtype, curve: Curve, end: float) -> bool:
+    """Whether whole numbers neither leave their type nor become other floats."""
+    if dtype.is_floating_point or dtype == torch.bool:
+        return True
+    values = enclosure(curve, Interval(*torch.tensor([[-end], [end]], dtype=torch.float64)))[-1].value
+    type_ = torch.iinfo(dtype)
+    low, high = max(type_.min, -(2**53)), min(type_.max, 2**53)
+    return bool((values.low >= low) & (values.high <= high))
+
+
+def _rounds(node: Node) -> bool:
+    """Whether a node has a floating type that is less precise than what it takes."""
+    types = [one.dtype for one in (node, *node.inputs) if one.dtype.is_floating_point]
+    return node.dtype in types and any(
+        torch.finfo(node.dtype).eps > torch.finfo(one).eps for one in types
+    )
 
 
 def _curve(
@@ -424,7 +459,7 @@ def _sign(build: _Builder, self: Any) -> int:
 def _same(build: _Builder, self: Any, dtype: Any = None, **_: Any) -> int:
     if dtype is not None and not dtype.is_floating_point:
         raise _Unread
-    return build.include(tuple(build.steps)[: _of(build, self) + 1])
+    return _of(build, self)
 
 
 def _truths(*values: Any) -> tuple[int, ...]:
