@@ -79,15 +79,20 @@ class Piece(NamedTuple):
 
 
 @cache
-def slopes(curve: Curve, low: float, high: float) -> Found:
-    """Values and slopes of ``curve`` on the finite interval [low, high]."""
+def slopes(curve: Curve, low: float, high: float, error: float = 0.0) -> Found:
+    """Values and slopes of ``curve`` on the finite interval [low, high].
+
+    The values are those that are computed where functions of a library are wrong by ``error``,
+    relative to their values or to 1; the slopes are those of the function that is meant.
+    """
     line = -math.inf, math.inf
     ends = _first_cells(curve, low, high)
     cells, enclosed = _refined(curve, ends[:-1], ends[1:])
     jump = _jump(curve, cells)
     if jump is not None:
         return Found(line, line, jump)
-    value, slope = ((i.low.min().item(), i.high.max().item()) for i in enclosed)
+    computed = enclosure(curve, cells, error)[-1].value if error else enclosed.value
+    value, slope = ((i.low.min().item(), i.high.max().item()) for i in (computed, enclosed.slope))
     bounded = max(map(abs, slope)) <= MOST
     return Found(_finite(value), slope if bounded else line)
 
@@ -159,8 +164,8 @@ def _joined(intervals: list[Interval]) -> Interval:
 # Enclosures
 
 
-def enclosure(curve: Curve, cells: Interval) -> list[Piece]:
-    """What each step lies in on the cells."""
+def enclosure(curve: Curve, cells: Interval, error: float = 0.0) -> list[Piece]:
+    """What each step lies in on the cells, where functions of a library are wrong by ``error``."""
     found: list[Piece] = []
     for step in curve:
         of = [found[number] for number in step.of]
@@ -172,15 +177,15 @@ def enclosure(curve: Curve, cells: Interval) -> list[Piece]:
             found.append(_OPERATIONS[step.name](*of))
         else:
             nowhere = reduce(torch.logical_or, [a.value.is_line() & a.slope.is_line() for a in of])
-            found.append(_operated(step, of).unknown_where(nowhere))
+            found.append(_operated(step, of, error).unknown_where(nowhere))
     return found
 
 
-def _operated(step: Step, of: list[Piece]) -> Piece:
+def _operated(step: Step, of: list[Piece], error: float) -> Piece:
     if step.name == "power":
-        return _power(of[0], step.value)
+        return _power(of[0], step.value, error)
     if step.name in SMOOTH:
-        value, slope = SMOOTH[step.name].enclosed(of[0].value)
+        value, slope = SMOOTH[step.name].enclosed(of[0].value, error)
         return Piece(value, slope * of[0].slope)
     return _OPERATIONS[step.name](*of)
 
@@ -289,22 +294,22 @@ _CHOOSING = (*COMPARISONS, "where")
 """Steps that have a value where not all that they take has one."""
 
 
-def _power(a: Piece, exponent: float) -> Piece:
+def _power(a: Piece, exponent: float, error: float) -> Piece:
     """u ** exponent; of negative numbers whole powers only."""
-    value = _raised(a.value, exponent)
+    value = _raised(a.value, exponent, error)
     slope = _raised(a.value, exponent - 1) * Interval.point(exponent, a.value.low)
     return Piece(value, slope * a.slope)
 
 
-def _raised(u: Interval, exponent: float) -> Interval:
+def _raised(u: Interval, exponent: float, error: float = 0.0) -> Interval:
     if exponent == 0:
         return Interval.point(1.0, u.low)
     if exponent < 0:
-        return _raised(u, -exponent).inverse()
+        return _raised(u, -exponent, error).inverse()
     if exponent % 2 == 0:
         u = u.magnitude()
     odd = exponent % 2 == 1
-    return u.increasing(lambda x: x.pow(exponent), -math.inf if odd else 0.0)
+    return u.increasing(lambda x: x.pow(exponent), -math.inf if odd else 0.0, error=error)
 
 
 # Smooth functions
@@ -325,9 +330,9 @@ class Smooth:
     spare: float = 0.0
     """What values may be off by, for arguments from 20 on."""
 
-    def enclosed(self, u: Interval) -> tuple[Interval, Interval]:
-        """Values and slopes for arguments in ``u``."""
-        value = u.increasing(self.function, self.low, self.high)
+    def enclosed(self, u: Interval, error: float = 0.0) -> tuple[Interval, Interval]:
+        """Values, computed with an ``error``, and slopes for arguments in ``u``."""
+        value = u.increasing(self.function, self.low, self.high, error)
         spare = self.spare * (u.high >= 20)
         return Interval(value.low - spare, value.high + spare), self.slope(u)
 

@@ -83,12 +83,19 @@ class Interval:
         return Interval(self.low.clamp(low, high), self.high.clamp(low, high))
 
     def increasing(
-        self, function: Callable[[Tensor], Tensor], least: float = -math.inf, most: float = math.inf
+        self,
+        function: Callable[[Tensor], Tensor],
+        least: float = -math.inf,
+        most: float = math.inf,
+        error: float = 0.0,
     ) -> "Interval":
         """Image under an increasing function of a library, whose values are between ``least`` and
-        ``most``; the whole line where it has no value."""
+        ``most``; the whole line where it has no value. It may be wrong by ``error``, relative to its
+        values or to 1, besides the rounding of float64."""
         low, high = function(self.low), function(self.high)
-        spare_low, spare_high = (_LIBRARY * end.abs() + _TINY for end in (low, high))
+        spare_low, spare_high = (
+            _LIBRARY * end.abs() + _TINY + error * (1 + end.abs()) for end in (low, high)
+        )
         image = Interval.of(low - spare_low, high + spare_high).within(least, most)
         return self._line_where(low.isnan() | high.isnan(), image.low, image.high)
 

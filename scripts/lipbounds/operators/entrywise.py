@@ -16,6 +16,7 @@ from torch import Tensor
 from lipbounds.curves import ARGUMENT, COMPARISONS, SMOOTH, Curve, Step, enclosure, slopes
 from lipbounds.graph import Graph, Node
 from lipbounds.intervals import Interval
+from lipbounds.operators.ranges import library_error
 from lipbounds.operators.table import OPERATORS, Elementwise, Range, Slopes
 
 if TYPE_CHECKING:
@@ -52,11 +53,12 @@ def entrywise(graph: Graph, radius: float) -> tuple[dict[Node, Entrywise], set[N
 
 def behaviour(q: "Analysis", found: Entrywise) -> Elementwise:
     """What the node is: on the whole line if slopes are finite there, else on its source's range."""
-    end = _largest(found.source)
-    result, domain = slopes(found.curve, -end, end), Range()
+    end, error = _largest(found.source), library_error(found.source)
+    result, domain = slopes(found.curve, -end, end, error), Range()
     if not max(map(abs, result.slopes)) < math.inf:
         domain = q.ranges.of(found.source)
-        result = slopes(found.curve, *(min(max(x, -end), end) for x in (domain.low, domain.high)))
+        low, high = (min(max(x, -end), end) for x in (domain.low, domain.high))
+        result = slopes(found.curve, low, high, error)
     finite = max(map(abs, result.slopes)) < math.inf
     how = "largest slope" if finite else "unbounded slopes; give a radius"
     bounds = Slopes(*result.slopes, how)
@@ -72,7 +74,7 @@ def _is_better(node: Node, found: Entrywise, radius: float) -> bool:
     if not compares and names.isdisjoint(_UNBOUNDED) and not _joins(found.curve):
         return False
     end = _largest(found.source)
-    line = slopes(found.curve, -end, end)
+    line = slopes(found.curve, -end, end, library_error(found.source))
     if line.jump is not None:
         return False
     finite = max(map(abs, line.slopes)) < math.inf

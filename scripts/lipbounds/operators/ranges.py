@@ -130,7 +130,7 @@ class Ranges:
         if not known.peak < math.inf or not slopes.largest < math.inf:
             if slopes.low >= 0 and known.low > -math.inf and slopes.high < math.inf:
                 low = node.run(_filled(node, {behaviour.input: known.low}), wide=True).min().item()
-                return Range(low - _library_error(node) * (1 + abs(low)), math.inf)
+                return Range(low - library_error(node) * (1 + abs(low)), math.inf)
             return Range()
         ends = [
             node.run(_filled(node, {behaviour.input: end}), wide=True) for end in (known.low, known.high)
@@ -140,7 +140,7 @@ class Ranges:
         spread = 0.0 if monotone else product_up([slopes.largest, width])
         low = min(end.min().item() for end in ends) - spread
         high = max(end.max().item() for end in ends) + spread
-        spare = _library_error(node) * (1 + max(abs(low), abs(high)))
+        spare = library_error(node) * (1 + max(abs(low), abs(high)))
         return Range(low - spare, high + spare)
 
     def _token(self, node: Node, depth: int) -> float:
@@ -155,9 +155,7 @@ class Ranges:
             case Elementwise(input=source, slopes=slopes) if depth and self._passes_zero(behaviour):
                 zero = node.run(_filled(node, {source: 0.0}), wide=True).abs().max().item()
                 inner = product_up([slopes.largest, self._token(source, depth - 1)])
-                found = min(
-                    found, sum_up([product_up([last, zero * (1 + _library_error(node))]), inner])
-                )
+                found = min(found, sum_up([product_up([last, zero * (1 + library_error(node))]), inner]))
             case Affine(parts=[(source, [map_])]) if depth:
                 gain = _token_gain(map_, source.shape, shape)
                 if gain < math.inf:
@@ -200,7 +198,7 @@ class Ranges:
         return self._centres[node]
 
 
-def _library_error(node: Node) -> float:
+def library_error(node: Node) -> float:
     """What exp, tanh, erf and so on may be wrong by in the dtype of the model, relative to values or
     to 1: some units in the last place, of the largest intermediate result."""
     return max(1e-12, 8 * torch.finfo(node.dtype).eps) if node.dtype.is_floating_point else 0.0
