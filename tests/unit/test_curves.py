@@ -143,7 +143,7 @@ def test_curves_have_the_largest_slope_of_dense_differences(name, dtype):
     ],
 )
 def test_curves_that_may_jump_are_refused(function):
-    with pytest.raises(UnknownLayerError, match="jumps|logical_not"):
+    with pytest.raises(UnknownLayerError, match=r"jumps|logical_not"):
         slope_of(function)
 
 
