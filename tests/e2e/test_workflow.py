@@ -331,15 +331,16 @@ def test_a_stopped_orphan_does_not_block_the_next_call(longer, tmp_path):
 def test_two_calls_in_one_folder_are_refused(longer):
     process = start_until_saved(longer)
     try:
-        longer.snakemake("--unlock", *RUN[1:])
         second = longer.snakemake(*RUN, check=False)
         assert second.returncode != 0
         assert f"another snakemake is running in {longer.folder}" in second.stdout
         assert "--unlock" not in second.stdout
-        assert process.poll() is None, "the first call is not disturbed"
+        longer.snakemake("--unlock", *RUN[1:])
+        assert process.wait(timeout=180) == 0, "the first call is not disturbed"
     finally:
-        kill_all(process)
-        process.wait()
+        if process.poll() is None:
+            kill_all(process)
+            process.wait()
 
 
 def test_divergence_is_drawn_and_does_not_stop_other_widths(project):
