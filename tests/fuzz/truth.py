@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from tests.fuzz.builder import Shape
@@ -179,6 +180,33 @@ def _climbed(
         if value > best.value:
             best = Quotient(value, *moved)
     return best
+
+
+class _Largest(TorchDispatchMode):
+    """Keeps the largest norm of all that is computed."""
+
+    def __init__(self, ball: Ball) -> None:
+        super().__init__()
+        self.ball, self.norm = ball, 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.is_floating_point():
+            norm = self.ball.norm(result.detach().flatten())
+            self.norm = max(self.norm, norm) if math.isfinite(norm) else self.norm
+        return result
+
+
+def without_rounding(model: nn.Module, ball: Ball, found: Quotient) -> Quotient:
+    """The same quotient less what rounding may have made of it: of any value on the way, since a
+    difference of large numbers may be small."""
+    with torch.no_grad(), _Largest(ball) as largest:
+        for point in (found.x, found.y):
+            model(point.clone())
+    rest = found.value - 64 * torch.finfo(torch.float64).eps * largest.norm / ball.norm(
+        found.x - found.y
+    )
+    return Quotient(max(0.0, rest), found.x, found.y)
 
 
 def paired_quotient(model: nn.Module, ball: Ball, seed: int) -> float:

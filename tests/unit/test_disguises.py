@@ -1,5 +1,6 @@
 """Models that are not what an export shows, and what calls of them would leave behind."""
 
+import copy
 import math
 import random
 from contextlib import suppress
@@ -117,6 +118,72 @@ def test_what_a_wrapped_model_keeps_is_refused_and_forgotten(state):
     assert set(vars(model)) == names
     assert getattr(model, "last", None) is None
     assert getattr(model, "seen", []) == []
+
+
+def keeping(read, write):
+    """Most outputs are 0, whatever was kept; where one is not, it depends on the call before."""
+
+    def forward(s, x):
+        now = x.sum(-1, keepdim=True)
+        before = now if (kept := read(s)) is None or kept.shape != now.shape else kept
+        write(s, now.detach().clone())
+        return torch.relu(now + 3 * before - s.bias)
+
+    return forward
+
+
+class Box:
+    last = None
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attribute")
+@pytest.mark.parametrize("bias", [0.0, 5.0])
+@pytest.mark.parametrize(
+    ("read", "write", "parts"),
+    [
+        (lambda s: s.last, lambda s, now: setattr(s, "last", now), {"last": None}),
+        (lambda s: s.last.get(0), lambda s, now: s.last.update({0: now}), {"last": {}}),
+        (lambda s: s.last[-1], lambda s, now: s.last.append(now), {"last": [None]}),
+        (lambda s: s.last[0], lambda s, now: s.last.__setitem__(0, now), {"last": [None]}),
+        (lambda s: s.box.last, lambda s, now: setattr(s.box, "last", now), {"box": Box()}),
+        (
+            lambda s: s.boxes["b"].last,
+            lambda s, now: setattr(s.boxes["b"], "last", now),
+            {"boxes": {"b": Box()}},
+        ),
+    ],
+    ids=["attribute", "dictionary", "list", "item", "object", "object in a dictionary"],
+)
+def test_a_state_that_shows_at_few_inputs_is_refused(read, write, parts, bias):
+    model = net(keeping(read, write), bias=bias, **copy.deepcopy(parts))
+    with pytest.raises(ValueError, match=r"keeps a state|changes with every call"):
+        upper_bound(model, (4,))
+    assert read(model) is None
+
+
+def average(s, x):
+    s.mean = s.mean + 1e-12 * (x.detach().mean() - s.mean)
+    return torch.relu(x - s.mean)
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attribute")
+def test_a_state_that_moves_slowly_is_refused():
+    with pytest.raises(ValueError, match="mean changes with every call"):
+        upper_bound(net(average, mean=torch.zeros(())), (4,))
+
+
+@pytest.mark.filterwarnings("ignore:The tensor attribute")
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda s, x: s.kept.update(last=x.detach()) or 2 * x,
+        lambda s, x: s.kept.setdefault("scale", torch.tensor(2.0)) * x,
+        lambda s, x: setattr(s, "seen", s.seen + x.detach().sum()) or 2 * x,
+    ],
+    ids=["last input", "made once", "sum"],
+)
+def test_what_is_kept_without_use_is_no_state(function):
+    assert upper_bound(net(function, kept={}, seen=torch.zeros(())), (4,)).value == pytest.approx(2)
 
 
 def drawing(s, x):

@@ -8,7 +8,7 @@ import torch
 from tests.fuzz.models import case_of
 from tests.fuzz.nodes import fault, recorded
 from tests.fuzz.trial import FAILURES, Outcome, tried
-from tests.fuzz.truth import Ball, largest_quotient, paired_quotient
+from tests.fuzz.truth import Ball, Quotient, largest_quotient, paired_quotient, without_rounding
 from torch import nn
 
 from lipbounds.bounds import upper_bound
@@ -66,6 +66,22 @@ def test_points_stay_in_the_ball():
         ball = Ball((2, 3), order, 0.5)
         assert all(ball.norm(ball.point(generator)) <= 0.5 for _ in range(50))
         assert ball.norm(ball.within(torch.ones(1, 2, 3).double())) <= 0.5
+
+
+def test_roundings_of_large_values_on_the_way_are_no_slope():
+    class Net(nn.Module):
+        def __init__(self, jump):
+            super().__init__()
+            self.jump = jump
+
+        def forward(self, x):
+            return (x + 1e6) - 1e6 + self.jump * (x > 0)
+
+    ball = Ball((1,), 2, 1.0)
+    x, y = torch.full((1, 1), 1e-8, dtype=torch.float64), torch.zeros(1, 1, dtype=torch.float64)
+    for jump, least, most in ((0.0, 0.0, 1.0), (1.0, 9e7, 1.1e8)):
+        found = Quotient(((1e-8 + 1e6 - 1e6) + jump) / 1e-8, x, y)
+        assert least <= without_rounding(Net(jump), ball, found).value <= most
 
 
 def test_a_pair_shows_samples_that_mix():

@@ -5,10 +5,8 @@ in Python, code that asks whether it is being exported, and samples that mix, wh
 cannot show. Calls of the model itself do show them.
 """
 
-from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten
 
 from lipbounds.graph.program import Graph, Node
+from lipbounds.graph.state import State
 from lipbounds.twin import twin
 
 _TOLERANCES = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -27,6 +26,9 @@ _HALF_TOLERANCE = 0.05
 
 _SIZES = (1e-3, 1e3)
 """Of further inputs: what code decides by values, behind the back of the export, shows at some size."""
+
+_MANY = 32
+"""Further inputs for a model that keeps something: what it kept may show at few of them."""
 
 
 class _CannotRunError(ValueError):
@@ -63,10 +65,11 @@ def check(graph: Graph, model: nn.Module) -> None:
 
     The model is called twice on a random input, which must give the same, as must the graph, and on
     two inputs at once, which must give what each gives alone. The error names the first module whose
-    results differ. Model and graph must agree on small and large inputs too, and on some between 0 and
-    1; numbers that calls change must not matter after many of them. A model that takes one sample at a
-    time only is spared the call with two. A model in train mode is called in that mode too: what is
-    bounded is the eval mode, and code that asks for the mode must not make another function of it.
+    results differ. Model and graph must agree on other inputs too, small and large ones among them, on
+    many of them where calls change what modules keep; numbers that calls change must not matter after
+    many of them. A model that takes one sample at a time only is spared the call with two. A model in
+    train mode is called in that mode too: what is bounded is the eval mode, and code that asks for the
+    mode must not make another function of it.
     """
     generator = torch.Generator().manual_seed(0)
     x, y = (
@@ -77,25 +80,32 @@ def check(graph: Graph, model: nn.Module) -> None:
     )
     training = twin(model) if any(module.training for module in model.modules()) else None
     model = twin(model).eval()
-    before = _state(model)
-    tolerance = _tolerance(graph)
-    once, again = _called(model, x, tolerance), _called(model, x, tolerance)
+    before, tolerance = State(model), _tolerance(graph)
+    once = _called(model, x, tolerance)
+    between = State(model)
+    again = _called(model, x, tolerance)
     if not once.agrees(again.results):
         raise ValueError(
             f"{_first_difference(once, again)}: two calls on the same input give different results, so "
             "there is no one function to bound"
         )
     _refuse_other_graph(graph, x, once)
-    _refuse_counters(model, before, x, once)
-    for further in (*(size * x for size in _SIZES), x.abs() / (1 + x.abs())):
-        with suppress(_CannotRunError):  # not every model takes every value
-            found = _called(model, further, tolerance)
-            exported = _exported(graph, graph.run(further))
-            if not (found.agrees(exported) or _sensitive(model, further, found)):
-                _refuse_other_graph(graph, further, found)
+    more = 0 if before.is_that_of(model) else _MANY
+    _refuse_growing_state(model, graph, between, [x, -x])
+    for further in _further(x, generator, more):
+        if found := _other_call(model, graph, further):
+            _refuse_other_graph(graph, further, found)
     if training is not None:
         _refuse_other_mode(training, x, once)
     _refuse_mixing(model, x, y, once)
+
+
+def _further(x: Tensor, generator: torch.Generator, more: int) -> Iterator[Tensor]:
+    """Inputs on which activations that are off at ``x`` are on, and ``more`` random ones."""
+    yield from (-x, *(size * x for size in _SIZES), x.abs() / (1 + x.abs()))
+    for _ in range(more):
+        point = torch.randn(x.shape, generator=generator, dtype=torch.float64)
+        yield point.to(x.dtype).to(x.device)
 
 
 def _tolerance(graph: Graph) -> float:
@@ -113,59 +123,41 @@ def _refuse_other_graph(graph: Graph, x: Tensor, call: _Call) -> None:
         )
 
 
-def _attributes(model: nn.Module, *kinds: type) -> dict[tuple[str, str], Any]:
-    """What modules hold as plain attributes of some types, by path and name."""
-    return {
-        (path, name): value
-        for path, module in model.named_modules()
-        if not isinstance(module, torch.jit.ScriptModule)
-        for name, value in vars(module).items()
-        if isinstance(value, kinds) and not isinstance(value, bool)
-    }
-
-
-def _state(model: nn.Module) -> dict[tuple[str, str], float]:
-    """Numbers, and lengths of lists, that modules keep."""
-    return _attributes(model, int, float) | {
-        place: len(kept) for place, kept in _attributes(model, list, deque).items()
-    }
-
-
-def _refuse_counters(
-    model: nn.Module, before: dict[tuple[str, str], float], x: Tensor, once: _Call
-) -> None:
-    """Numbers that calls change, and lists that they lengthen, are made what many calls make them."""
-    moved = {key: n - before.get(key, 0) for key, n in _state(model).items() if n != before.get(key, 0)}
-    lists = _attributes(model, list, deque)
-    for calls in (100, 1_000_000) if moved else ():
-        for (path, name), step in moved.items():
-            kept = lists.get((path, name))
-            if kept is None:
-                value: Any = before.get((path, name), 0) + calls * step
-            else:
-                value = kept * min(calls, _LONGEST)
-            setattr(model.get_submodule(path), name, value)
-        with suppress(_CannotRunError):
-            if not once.agrees(_called(model, x, once.tolerance).results):
-                place = ".".join(filter(None, next(iter(moved))))
+def _refuse_growing_state(model: nn.Module, graph: Graph, before: State, points: list[Tensor]) -> None:
+    """What every call changes is made what many calls make it; ``points`` must give the same then."""
+    after = State(model)
+    steps = before.moved_to(after)
+    for calls in (100, 1_000_000) if steps else ():
+        for x in points:
+            after.put_ahead(model, steps, calls)
+            if _other_call(model, graph, x):
+                place = ".".join(filter(None, next(iter(steps))))
                 raise ValueError(
                     f"{place} changes with every call of the model, and after many calls its output "
                     "does too, so there is no one function to bound"
                 )
-
-
-_LONGEST = 1000
-"""Times that what a list holds is repeated in it."""
+    after.put_back(model, steps)
 
 
 def _exported(graph: Graph, values: dict[Node, Tensor]) -> list[Tensor]:
     return [values[leaf] if isinstance(leaf, Node) else leaf for leaf in graph.results]
 
 
-def _sensitive(model: nn.Module, x: Tensor, call: _Call) -> bool:
-    """Whether roundings of the input alone change results by more than is tolerated."""
-    beside = x * (1 + 4 * torch.finfo(x.dtype).eps)
-    return not call.agrees(_called(model, beside, call.tolerance).results)
+def _other_call(model: nn.Module, graph: Graph, x: Tensor) -> _Call | None:
+    """A call that gives something else than the graph; None too where the model does not take ``x``.
+
+    Nor is it one where roundings of the input alone change the results of the graph by more than is
+    tolerated. It is the graph that is asked for these: it keeps nothing of the calls before.
+    """
+    try:
+        call = _called(model, x, _tolerance(graph))
+    except _CannotRunError:
+        return None
+    exported = _exported(graph, graph.run(x))
+    if call.agrees(exported):
+        return None
+    beside = _exported(graph, graph.run(x * (1 + 4 * torch.finfo(x.dtype).eps)))
+    return call if replace(call, results=exported).agrees(beside) else None
 
 
 def _refuse_other_mode(training: nn.Module, x: Tensor, evaluated: _Call) -> None:
