@@ -105,6 +105,16 @@ CONTINUOUS = {
     "atan and square root": (lambda x: torch.atan(x) * torch.sqrt(1 + torch.sigmoid(x)), None),
     "elu times tanh": (lambda x: functional.elu(x) * torch.tanh(x), None),
     "silu over softplus": (lambda x: functional.silu(x) / (1 + functional.softplus(x)), None),
+    "what tanh leaves": (lambda x: x - torch.tanh(x), 1),
+    "hat": (lambda x: torch.relu(x + 1) - 2 * torch.relu(x) + torch.relu(x - 1), 1),
+    "leaky by two": (lambda x: torch.relu(x) - 0.2 * torch.relu(-x), 1),
+    "two clamps": (lambda x: x.clamp(0, 1) + x.clamp(1, 2), 1),
+    "residual gelu": (lambda x: x - functional.gelu(x), GELU),
+    "residual tanh gelu": (
+        lambda x: x.clamp(-9, 9) - functional.gelu(x.clamp(-9, 9), approximate="tanh"),
+        None,
+    ),
+    "residual mish": (lambda x: x - functional.mish(x), None),
     "leaky rectified": (lambda x: functional.leaky_relu(x, 0.2) * torch.sigmoid(-x), None),
 }  # fmt: skip
 

@@ -98,13 +98,21 @@ _CONSTANTS = 1e-100, 1e100
 """Moduli of the constants that a curve may have, besides 0."""
 
 
+_AFFINE = ("argument", "constant", "add", "negate", "multiply")
+"""Steps that bend nothing, if no two that vary are multiplied."""
+
+
 def _joins(curve: Curve) -> bool:
-    """Whether there are products, or quotients, of what varies."""
+    """Whether there are products, quotients, or sums with something bent, of what varies."""
+    bent = any(step.name not in _AFFINE for step in curve)
     varying: list[bool] = []
     for step in curve:
-        varying.append(step.name == "argument" or any(varying[i] for i in step.of))
         of = [varying[i] for i in step.of]
-        if (step.name == "multiply" and all(of)) or (step.name == "divide" and of[1]):
+        varying.append(step.name == "argument" or any(of))
+        several = len(of) == 2 and all(of)
+        if (step.name == "multiply" and several) or (step.name == "divide" and of[1]):
+            return True
+        if step.name == "add" and several and bent:
             return True
     return False
 
@@ -375,6 +383,23 @@ def _elu(build: _Builder, self: Any, alpha: Any, scale: Any, input_scale: Any) -
 @_reads("silu.default")
 def _silu(build: _Builder, self: Any) -> int:
     return build("multiply", _of(build, self), build("sigmoid", _of(build, self)))
+
+
+@_reads("gelu.default")
+def _gelu(build: _Builder, self: Any, approximate: Any = "none") -> int:
+    x = _of(build, self)
+    if approximate == "none":
+        gate = build("erf", _scaled(build, x, math.sqrt(0.5)))
+    else:
+        cube = _scaled(build, build("power", x, value=3.0), 0.044715)
+        gate = build("tanh", _scaled(build, build("add", x, cube), math.sqrt(2 / math.pi)))
+    return build("multiply", _scaled(build, x, 0.5), build("add", gate, build.constant(1.0)))
+
+
+@_reads("mish.default")
+def _mish(build: _Builder, self: Any) -> int:
+    x = _of(build, self)
+    return build("multiply", x, build("tanh", build("softplus", x)))
 
 
 @_reads("hardsigmoid.default")

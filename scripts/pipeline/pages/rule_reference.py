@@ -25,12 +25,12 @@ operators merge with their neighbours before a norm is taken. All constants are 
 
 Several operators that are together one function of each entry, with the same numbers for all entries,
 are read as that function: `x * (x > 0)`, `torch.where(x.abs() < 1, x * x / 2, x.abs() - 0.5)`,
-`x * torch.sigmoid(x)`. Its slopes are enclosed in interval arithmetic on cells of the line, to about
-1e-4, for all float32 numbers and for float64 numbers up to 3e150. Where a comparison chooses between
-two expressions, both must have exactly the same value at the place of the choice, in rational numbers;
-else the function may jump, and the comparison is refused. Arithmetic with numbers, minima and maxima,
-moduli, powers, exp, log, sqrt, sigmoid, tanh, erf, atan and softplus, comparisons, masks and `where` are
-read.
+`x * torch.sigmoid(x)`, `x - torch.tanh(x)`. Its slopes are enclosed in interval arithmetic on cells of
+the line, to about 1e-4, for all float32 numbers and for float64 numbers up to 3e150. Where a comparison
+chooses between two expressions, both must have exactly the same value at the place of the choice, in
+rational numbers; else the function may jump, and the comparison is refused. Arithmetic with numbers,
+minima and maxima, moduli, powers, exp, log, sqrt, sigmoid, tanh, erf, atan and softplus, comparisons,
+masks and `where` are read.
 
 | operators | constant (2-norm) | source | tightness |
 |---|---|---|---|
