@@ -21,7 +21,7 @@ from lipbounds.graph import Graph, Node, Shape
 from lipbounds.graph.kept import module_of
 from lipbounds.maps import Filter, LinearMap, Scaling, Selection, apply, certified, image_shape, is_zero
 from lipbounds.operator_norm import Kind, OperatorNorm, affine_norm
-from lipbounds.operators.entrywise import Entrywise, behaviour, entrywise
+from lipbounds.operators.composed import Composed, behaviour, composed
 from lipbounds.operators.expressions import Base, Expression, Step, Term, merged_sum
 from lipbounds.operators.ranges import Ranges
 from lipbounds.operators.table import (
@@ -75,14 +75,14 @@ class Analysis:
     certified: bool = True
     behaviours: dict[Node, Behaviour] = field(default_factory=dict)
     values: dict[Node, Expression] = field(default_factory=dict)
-    _entrywise: dict[Node, Entrywise] = field(default_factory=dict)
+    _composed: dict[Node, Composed] = field(default_factory=dict)
     _needed: set[Node] = field(default_factory=set)
     _bounds: dict[tuple[Node, bool], Extended] = field(default_factory=dict)
     _norms: dict[int, tuple[Any, Extended]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._entrywise, self._needed = entrywise(self.graph, self.radius)
-        ruled = [n for n in self.graph.nodes[1:] if n in self._needed and n not in self._entrywise]
+        self._composed, self._needed = composed(self.graph, self.ord, self.radius)
+        ruled = [n for n in self.graph.nodes[1:] if n in self._needed and n not in self._composed]
         unknown = [node for node in ruled if rule_of(node, module_of) is None]
         if unknown:
             raise UnknownLayerError(unknown)
@@ -107,8 +107,8 @@ class Analysis:
     # What a node is
 
     def _behaviour(self, node: Node) -> Behaviour:
-        if node in self._entrywise:
-            return behaviour(self, self._entrywise[node])
+        if node in self._composed:
+            return behaviour(self, self._composed[node])
         operator = rule_of(node, module_of)
         assert operator is not None
         try:

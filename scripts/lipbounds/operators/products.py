@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from lipbounds.graph import Node
-from lipbounds.maps import certified
 from lipbounds.operators.table import (
     Behaviour,
     Bounded,
     Elementwise,
-    LayerConstant,
     Range,
     Slopes,
     weight_of,
@@ -37,22 +35,7 @@ def product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:
 
 
 def quotient(q: "Analysis", node: Node, a: Any, b: Node) -> Behaviour:
-    """Elementwise a / b for a divisor that keeps away from 0: da / b + a db / b^2.
-
-    Two ways to write a function that has a constant everywhere are known: x / (1 + |x|), and x over its
-    own 2-norm, cut off below at a constant.
-    """
-    if isinstance(a, Node):
-        if _is_one_plus_modulus(a, b):
-            return Elementwise(a, Slopes(0.0, 1.0), Range(-1.0, 1.0))
-        least = _least_norm_over(a, b)
-        if least is not None and q.ord == 2 and node.shape == a.shape:
-            return LayerConstant(
-                certified(quotient_up(1.0, least), "1 / smallest divisor"),
-                "1 / smallest divisor",
-                a,
-                Range(-1.0 - 1e-9, 1.0 + 1e-9),
-            )
+    """Elementwise a / b for a divisor that keeps away from 0: da / b + a db / b^2."""
     known = q.ranges.of(b)
     least = max(known.low, -known.high)
     if not least > 0:
@@ -67,31 +50,6 @@ def quotient(q: "Analysis", node: Node, a: Any, b: Node) -> Behaviour:
     bound = bound + Extended.of(peak) * inverse * inverse * _spread_bound(q, node, b)
     reach = product_up([peak, inverse.value])
     return Bounded(bound, _how(bound.value), Range(-reach, reach))
-
-
-def _is_one_plus_modulus(a: Node, b: Node) -> bool:
-    if b.operator != "aten.add.Tensor" or b.arguments.get("alpha", 1) != 1:
-        return False
-    terms = [b.arguments["self"], b.arguments["other"]]
-    modulus = [t for t in terms if isinstance(t, Node) and t.operator == "aten.abs.default"]
-    ones = [t for t in terms if not isinstance(t, Node) and weight_of(t).eq(1).all()]
-    return len(modulus) == len(ones) == 1 and modulus[0].arguments["self"] is a and a.shape == b.shape
-
-
-def _least_norm_over(a: Node, b: Node) -> float | None:
-    """The constant at which |a|_2, by which a is divided, is cut off below; None for another divisor."""
-    while b.operator == "aten.expand.default":
-        (b,) = b.inputs
-    if b.operator not in ("aten.clamp_min.default", "aten.clamp.default"):
-        return None
-    if b.arguments.get("max") is not None:
-        return None
-    least = b.arguments["min"]
-    (norm,) = b.inputs
-    whole = norm.operator == "aten.linalg_vector_norm.default" and norm.arguments["self"] is a
-    if not whole or norm.arguments["ord"] != 2 or not norm.arguments["keepdim"]:
-        return None
-    return float(least) if isinstance(least, int | float) and least > 0 else None
 
 
 def matrix_product(q: "Analysis", node: Node, a: Node, b: Node) -> Behaviour:

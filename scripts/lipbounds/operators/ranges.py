@@ -40,6 +40,14 @@ class Ranges:
         self._proved: dict[Node, Range] = {}
         self._centres: dict[Node, Tensor] | None = None
 
+    def proved(self, node: Node) -> Range:
+        """Of all entries of ``node``, operator by operator: what is made of it is certified."""
+        return self._structural(node)
+
+    def proved_token(self, node: Node) -> float:
+        """As :meth:`token`, operator by operator."""
+        return self._token(node, _DEPTH)
+
     def of(self, node: Node) -> Range:
         """Of all entries of ``node``."""
         proved = self._structural(node)

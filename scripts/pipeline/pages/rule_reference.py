@@ -32,6 +32,12 @@ rational numbers; else the function may jump, and the comparison is refused. Ari
 minima and maxima, moduli, powers, exp, log, sqrt, sigmoid, tanh, erf, atan and softplus, comparisons,
 masks and `where` are read.
 
+A vector times such a function of its own length, along any axes, is read as one function too, with
+`ord=2`: `x / (x.norm(dim=-1, keepdim=True) + 1)`, root mean square normalisation written as
+`x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + eps)`, layer normalisation as
+`(x - x.mean(1, keepdim=True)) / torch.sqrt(x.var(1, keepdim=True) + eps)`. Its constant is the largest
+slope of |f(x)| in |x|, which the same enclosures give.
+
 | operators | constant (2-norm) | source | tightness |
 |---|---|---|---|
 """
