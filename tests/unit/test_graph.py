@@ -93,6 +93,22 @@ def test_equal_branches_cancel():
     assert twice.certified
 
 
+def written_into_a_transposed_view(m, x):
+    y = 1.0 * x
+    y.movedim(-1, 1).zero_()
+    return y.square().view(y.size(0), -1).relu()
+
+
+def test_views_do_not_depend_on_how_values_lie_in_memory():
+    assert bound(written_into_a_transposed_view, (4, 4)).value == 0
+    for flat in (nn.Flatten(), Function(lambda m, x: x.flatten(1))):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), flat, nn.Linear(144, 2)).eval()
+        expected = upper_bound(model, (3, 8, 8)).value
+        found = upper_bound(model.to(memory_format=torch.channels_last), (3, 8, 8)).value
+        assert found == pytest.approx(expected)
+
+
 def test_parallel_linear_branches_merge():
     torch.manual_seed(0)
     a, b = nn.Linear(5, 4).double(), nn.Linear(5, 4).double()

@@ -327,16 +327,31 @@ def test_spearman_against_scipy():
     assert spearman(still, "loss", "cube", unchanged=0.0).estimate == pytest.approx(1 / seeds - 1)
 
 
+@pytest.mark.parametrize(("of_z", "noise"), [(False, 0.4), (True, 0.4), (True, 0.05)])
 @pytest.mark.parametrize("seeds", [4, 10])
-def test_intervals_of_rank_correlations_cover(seeds):
+def test_intervals_of_rank_correlations_cover(seeds, of_z, noise):
     def correlation(count, rng):
-        table = curve(hill, WIDTHS, seeds=count, noise=0.4, rng=rng).rename(columns={"loss": "first"})
-        table["second"] = curve(hill, WIDTHS, seeds=count, noise=0.4, rng=rng + 10_000)["loss"]
-        return spearman(table, "first", "second")
+        table = curve(hill, WIDTHS, seeds=count, noise=noise, rng=rng).rename(columns={"loss": "first"})
+        table["second"] = curve(hill, WIDTHS, seeds=count, noise=noise, rng=rng + 10_000)["loss"]
+        return spearman(table, "first", "second", of_z=of_z)
 
     truth = correlation(1000, 0).estimate
     found = [correlation(seeds, rng) for rng in range(1, 201)]
     assert np.mean([one.low <= truth <= one.high for one in found]) >= 0.9
+    assert all(-1 <= one.low < one.high <= 1 for one in found)
+
+
+def test_means_of_z_are_those_of_scipy():
+    table = curve(hill, WIDTHS, noise=0.3).rename(columns={"loss": "first"})
+    table["second"] = curve(hill, WIDTHS, noise=0.3, rng=5)["loss"]
+    each = [scipy.stats.spearmanr(own["first"], own["second"])[0] for _, own in table.groupby("seed")]
+    z = np.arctanh(each)
+    ends = scipy.stats.t.interval(0.95, len(z) - 1, z.mean(), scipy.stats.sem(z))
+    found = spearman(table, "first", "second", of_z=True)
+    assert (found.low, found.high) == pytest.approx(tuple(np.tanh(ends)))
+    clean = curve(hill, WIDTHS, noise=0).assign(same=lambda rows: rows["loss"])
+    exact = spearman(clean, "loss", "same", of_z=True)
+    assert 0.9 < exact.low < exact.estimate < exact.high <= 1
 
 
 def test_rows_with_nan_are_dropped_and_order_does_not_matter():

@@ -21,7 +21,7 @@ from torch.fx.node import map_arg
 from torch.utils._pytree import tree_flatten, tree_map
 
 from lipbounds.graph import kept
-from lipbounds.graph.program import Graph, Node, Shape
+from lipbounds.graph.program import Graph, Node, Shape, kernel
 from lipbounds.twin import twin
 
 _LOCK = threading.RLock()
@@ -307,7 +307,7 @@ class _Folding:
         if _varies([arguments, options]) or (random and not attention):
             return self._nodes(call, arguments, options)
         with torch.no_grad():
-            return call.target(*arguments, **options)  # type: ignore[operator]
+            return kernel(call.target)(*arguments, **options)  # type: ignore[arg-type]
 
     def _nodes(self, call: FxNode, arguments: Any, options: Any) -> Any:
         """The node of a call, or one for each of its results."""

@@ -1,6 +1,6 @@
 """A functional graph of operators over one input: no views, no writes, no modules, no batch axis."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -45,6 +45,7 @@ class Node:
         option of an operator to sum or return another type is one to do it in float64.
         """
         assert self.call is not None
+        call = kernel(self.call)
 
         def value(leaf: Any) -> Any:
             found = values[leaf] if isinstance(leaf, Node) else leaf
@@ -60,7 +61,7 @@ class Node:
             return value(self.inputs[0])
         arguments = tree_map(value, dict(self.arguments))
         with torch.no_grad():
-            result = self.call(**arguments)
+            result = call(**arguments)
         return result if self.output is None else result[self.output]
 
     @property
@@ -73,6 +74,16 @@ class Node:
 
 
 _CONVERSIONS = ("aten._to_copy.default", "aten.to.dtype", "aten.type_as.default")
+
+
+def kernel(call: Callable[..., Any]) -> Callable[..., Any]:
+    """What computes a call. A view is copied where it must be: values may lie otherwise in memory than
+    what was exported, in channels-last models or where constants were written into transposed views."""
+    return _viewed if call is torch.ops.aten.view.default else call
+
+
+def _viewed(self: Tensor, size: Sequence[int]) -> Tensor:
+    return self.reshape(size)
 
 
 @dataclass(frozen=True, eq=False)

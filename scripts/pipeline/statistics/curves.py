@@ -288,8 +288,12 @@ def spearman(
     seed: str = "seed",
     level: float = 0.95,
     unchanged: float = math.nan,
+    of_z: bool = False,
 ) -> Interval:
     """Rank correlation over ``x`` of two columns of one seed, its mean over seeds and t interval.
+
+    With ``of_z`` mean and interval are those of Fisher's z = artanh(r), turned back: correlations near 1
+    of many values of x are skewed, z is not. One that is 1 counts as half a step below.
 
     Seeds without all values of x are left out. A correlation moves in steps, of one exchanged pair of
     neighbours at least: the standard error is taken to be no less than what such a step in one seed
@@ -297,7 +301,7 @@ def spearman(
     ``ValueError`` for no rows, no complete seed, a seed twice at one x, infinite values, and fewer than
     three values of x.
 
-    Source: Spearman 1904.
+    Source: Spearman 1904; Fisher, Biometrika 10, 1915.
     """
     rows = table[[x, seed, first, second]].dropna()
     if rows.empty:
@@ -313,9 +317,14 @@ def spearman(
         raise ValueError(f"no {seed} has all values of {x}; drop some of these")
     found = _rank_correlations(wide[first].to_numpy(float), wide[second].to_numpy(float))
     found = np.where(np.isnan(found), unchanged, found)
+    step = 12 / (places * (places**2 - 1))
+    if of_z:
+        z = np.arctanh(np.clip(found, step / 2 - 1, 1 - step / 2))
+        error, freedom = standard_error(z)
+        least = math.log(3) / 2 / len(z)  # of such a step at 1
+        return around(float(z.mean()), max(error, least), freedom, level).mapped(math.tanh)
     error, freedom = standard_error(found)
-    step = 12 / (places * (places**2 - 1)) / len(found)
-    interval = around(float(found.mean()), max(error, step), freedom, level)
+    interval = around(float(found.mean()), max(error, step / len(found)), freedom, level)
     return interval.mapped(lambda end: float(np.clip(end, -1, 1)))
 
 

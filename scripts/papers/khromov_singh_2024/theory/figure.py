@@ -103,7 +103,7 @@ def _term_follows(data: pd.DataFrame, name: str) -> Interval:
     shared = shared_epochs(data)
     if shared.empty:
         raise ValueError("the seeds share no epoch")
-    return spearman(_with_term(shared), "term", name, x="epoch")
+    return spearman(_with_term(shared), "term", name, x="epoch", of_z=True)
 
 
 def _slope_ratio(data: pd.DataFrame, name: str) -> Interval:
@@ -171,13 +171,17 @@ def _draw_curves(axes: Axes, data: pd.DataFrame, title: str) -> None:
     "another power of the epoch.",
     untested="The seeds share no epochs.",
     since="2026-11-25",
+    changes={
+        "2026-11-29": "Fisher's z in place of the correlations themselves, whose intervals covered the "
+        "simulated truth in 82 % and held wrongly in 17 %; the verdict is the same."
+    },
 )
 def theory_follows(facts: Facts) -> Finding:
     """The term of the bound that changes, largest parameter Jacobian norm so far times path length,
     against C_lower and C_upper over the kept epochs. The rank correlation holds if its interval lies
     above 0.9; the ratio of the log-log slopes over the last tenfold of epochs holds in [0.5, 2]. The
-    term cannot fall, so that the rank correlation alone says little. Over seeds, correlations near 1
-    are skewed, which intervals from as few do not know: these cover less than they say."""
+    term cannot fall, so that the rank correlation alone says little. Correlations near 1 are skewed over
+    seeds: their mean and interval are those of Fisher's z."""
     parts = {}
     for name, found in facts["changing_term"].items():
         word, slopes = readable(name), found["ratio_of_slopes_in_the_last_tenfold"]
