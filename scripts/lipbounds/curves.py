@@ -30,6 +30,10 @@ _MOST_CELLS = 1 << 16
 _MOST_UNBOUNDED = 1 << 13
 """Cells after which a slope that is not yet bounded is taken for unbounded."""
 
+_VALUE_ROUNDS = 8
+_VALUE_TOLERANCE = 0.01
+"""As for slopes, of values: those are needed in products only."""
+
 _MOST_DIGITS = 1 << 14
 """Binary digits of exact values, which squares double."""
 
@@ -91,10 +95,40 @@ def slopes(curve: Curve, low: float, high: float, error: float = 0.0) -> Found:
     jump = _jump(curve, cells)
     if jump is not None:
         return Found(line, line, jump)
-    computed = enclosure(curve, cells, error)[-1].value if error else enclosed.value
-    value, slope = ((i.low.min().item(), i.high.max().item()) for i in (computed, enclosed.slope))
+    slope = enclosed.slope.low.min().item(), enclosed.slope.high.max().item()
     bounded = max(map(abs, slope)) <= MOST
-    return Found(_finite(value), slope if bounded else line)
+    return Found(_finite(_values(curve, cells, error)), slope if bounded else line)
+
+
+def _values(curve: Curve, cells: Interval, error: float) -> tuple[float, float]:
+    """The least and the largest value, where functions of a library are wrong by ``error``.
+
+    Cells that say more than is reached are cut in two a few times: of x / sqrt(1 + x^2) on [a, 2a] what
+    is above and below varies alone. Each cut halves that.
+    """
+    low, high = cells.low, cells.high
+    ends, reached = [math.inf, -math.inf], [math.inf, -math.inf]
+    for number in range(_VALUE_ROUNDS):
+        value = enclosure(curve, Interval(low, high), error)[-1].value
+        middle = low / 2 + high / 2
+        at_middle = enclosure(curve, Interval(middle, middle), error)[-1].value
+        reached = [
+            min(reached[0], at_middle.high.min().item()),
+            max(reached[1], at_middle.low.max().item()),
+        ]
+        spare = _VALUE_TOLERANCE * max(map(abs, reached))
+        wide = (value.high > reached[1] + spare) | (value.low < reached[0] - spare)
+        wide &= (low < middle) & (middle < high)
+        if number == _VALUE_ROUNDS - 1 or len(low) > _MOST_CELLS:
+            wide = torch.zeros_like(wide)
+        if not wide.all():
+            kept = _those(value, ~wide)
+            ends = [min(ends[0], kept.low.min().item()), max(ends[1], kept.high.max().item())]
+        if not wide.any():
+            break
+        low, middle, high = low[wide], middle[wide], high[wide]
+        low, high = torch.cat([low, middle]), torch.cat([middle, high])
+    return ends[0], ends[1]
 
 
 def _finite(ends: tuple[float, float]) -> tuple[float, float]:

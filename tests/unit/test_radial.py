@@ -11,6 +11,8 @@ from torch import nn
 from torch.nn import functional
 
 from lipbounds.bounds import upper_bound
+from lipbounds.graph import export
+from lipbounds.operators import MODULES, OPERATORS, Analysis
 
 pytestmark = pytest.mark.usefixtures("single_threaded")
 
@@ -84,6 +86,25 @@ def test_axes_may_be_any(axes):
     found = bound(lambda x: layer_norm(x, axes), (3, 4, 2))
     assert found.certified
     assert found.value == pytest.approx(10, rel=3e-4)
+
+
+@pytest.mark.parametrize(
+    ("function", "known"),
+    [
+        (lambda x: functional.normalize(x), 1),
+        (lambda x: x / (lengths(x) + 1), 1),
+        (lambda x: x * torch.rsqrt(mean_squares(x) + 0.01), 2),
+        (lambda x: x / (1 + x.abs()), 1),
+        (lambda x: x / torch.sqrt(1 + x * x), 1),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_how_large_results_are_is_known_to_a_hundredth(function, known, dtype):
+    model = Function(lambda m, x: function(x) * m.one, one=nn.Parameter(torch.ones((), dtype=dtype)))
+    analysis = Analysis(export(model.eval(), (4,), OPERATORS.__contains__, MODULES)[0])
+    analysis.run()
+    peak = max(analysis.ranges.proved(node).peak for node in analysis.behaviours)
+    assert known <= peak * (1 + 1e-9) <= known * 1.02
 
 
 def test_the_result_lies_in_a_ball():

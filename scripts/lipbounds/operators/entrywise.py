@@ -130,6 +130,16 @@ class Builder:
             raise Unread
         return self("constant", value=float(value))
 
+    def quotient(self, above: int, below: int) -> int:
+        """One that is cut off, u / max(u, c), is min(u / c, 1), of which more is known."""
+        steps = list(self.steps)
+        cut = steps[below]
+        if cut.name == "maximum" and above in cut.of:
+            (least,) = [i for i in cut.of if i != above] or [above]
+            if steps[least].name == "constant" and steps[least].value > 0:
+                return self("minimum", self("divide", above, least), self.constant(1.0))
+        return self("divide", above, below)
+
     def include(self, curve: Curve, argument: int = 0) -> int:
         """The number of the last step of a curve of the step with this number."""
         numbers: list[int] = []
@@ -291,7 +301,7 @@ def _add_product(build: Builder, self: Any, tensor1: Any, tensor2: Any, value: A
 
 @_reads("div.Tensor", "div.Scalar")
 def _divide(build: Builder, self: Any, other: Any) -> int:
-    return build("divide", _of(build, self), _of(build, other))
+    return build.quotient(_of(build, self), _of(build, other))
 
 
 @_reads("reciprocal.default")

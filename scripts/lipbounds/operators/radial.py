@@ -127,7 +127,11 @@ class _Reading:
         """The product as a radial function. Raises ``Unread`` if it is none."""
         profile = 0
         for factor, name in reversed(factors):
-            profile = self.build(name, profile, self._factor(factor))
+            step = self._factor(factor)
+            if name == "divide":
+                profile = self.build.quotient(profile, step)
+            else:
+                profile = self.build(name, profile, step)
         assert self.axes is not None
         source = uncentred(self.vector, self.axes) or self.vector
         return Radial(source, self.axes, self.scale, self.build.up_to(profile))
